@@ -1,0 +1,10 @@
+// BT to BTC, BSF, BSR
+
+namespace Lguest.X86.Instructions;
+
+internal static class BitInstructions
+{
+    public static void Register(InstructionTable table)
+    {
+    }
+}

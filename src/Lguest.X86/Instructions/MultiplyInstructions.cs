@@ -1,0 +1,10 @@
+// MUL, IMUL, DIV, IDIV
+
+namespace Lguest.X86.Instructions;
+
+internal static class MultiplyInstructions
+{
+    public static void Register(InstructionTable table)
+    {
+    }
+}

@@ -1,0 +1,155 @@
+// One page directory and what the processor remembers of it. Real silicon forgets its whole TLB at every change of CR3; a Host that
+// keeps several shadow directories can let each keep its own, so that a context switch of the Guest only swaps a reference.
+
+using Lguest.Platform;
+
+namespace Lguest.X86.Memory;
+
+/// <summary>One entry of the data TLB. A tag is the linear page address, or 1 where the access is not known to be allowed.</summary>
+internal struct TlbEntry
+{
+    /// <summary>Linear page address if reads are allowed.</summary>
+    public uint ReadTag;
+
+    /// <summary>Linear page address if writes are allowed and need no notice (dirty bit set, no decoded code, no breakpoint).</summary>
+    public uint WriteTag;
+
+    /// <summary>Host address of the page minus its linear address.</summary>
+    public nint Addend;
+}
+
+/// <summary>One entry of the instruction TLB.</summary>
+internal struct ExecuteEntry
+{
+    /// <summary>Linear page address, or 1.</summary>
+    public uint Tag;
+
+    /// <summary>Machine frame.</summary>
+    public uint Frame;
+}
+
+/// <summary>The translations that the processor remembers for one directory and one kind of privilege.</summary>
+internal sealed unsafe class SoftTlb
+{
+    public const int Entries = 512;
+    public const int ExecuteEntries = 128;
+    private const uint Invalid = 1;
+    private const int DataBytes = Entries * 16;
+
+    public readonly TlbEntry* Data;
+    public readonly ExecuteEntry* Execute;
+
+    public SoftTlb(byte* memory)
+    {
+        Data = (TlbEntry*)memory;
+        Execute = (ExecuteEntry*)(memory + DataBytes);
+        Flush();
+    }
+
+    public static int Bytes => DataBytes + (ExecuteEntries * sizeof(ExecuteEntry));
+
+    public void Flush()
+    {
+        // SAFETY: the constructor's caller gave Bytes bytes; both loops stay inside their arrays.
+        unsafe
+        {
+            for (int i = 0; i < Entries; i++)
+            {
+                Data[i].ReadTag = Invalid;
+                Data[i].WriteTag = Invalid;
+            }
+            for (int i = 0; i < ExecuteEntries; i++)
+            {
+                Execute[i].Tag = Invalid;
+            }
+        }
+    }
+
+    public void FlushPage(uint linear)
+    {
+        // SAFETY: both indices are reduced modulo the array lengths.
+        unsafe
+        {
+            TlbEntry* data = Data + ((linear >> 12) % Entries);
+            data->ReadTag = Invalid;
+            data->WriteTag = Invalid;
+            Execute[(linear >> 12) % ExecuteEntries].Tag = Invalid;
+        }
+    }
+
+    /// <summary>Forgets that a host page may be written without notice.</summary>
+    public void ProtectHostPage(byte* page)
+    {
+        // SAFETY: the loop stays inside the array; only tags are changed.
+        unsafe
+        {
+            for (int i = 0; i < Entries; i++)
+            {
+                uint tag = Data[i].WriteTag;
+                if (tag != Invalid && (byte*)(Data[i].Addend + (nint)tag) == page)
+                {
+                    Data[i].WriteTag = Invalid;
+                }
+            }
+        }
+    }
+}
+
+/// <summary>A page directory in machine memory, with the translations that the processor has cached from it.</summary>
+/// <remarks>
+/// Whoever changes the tables in a way that a TLB must learn of calls <see cref="Flush"/> or <see cref="FlushPage"/>, as a kernel on
+/// silicon would (Intel SDM volume 3, 4.10). Belongs to one processor; not thread-safe.
+/// </remarks>
+public sealed unsafe class AddressSpace : IDisposable
+{
+    private readonly HostMemory memory;
+
+    internal AddressSpace(uint directory)
+    {
+        Directory = directory;
+        nuint bytes = ((nuint)(2 * SoftTlb.Bytes) + 4095) / 4096 * 4096;
+        memory = new HostMemory(bytes);
+        // SAFETY: the block holds two TLBs side by side.
+        unsafe
+        {
+            Supervisor = new SoftTlb(memory.Address);
+            User = new SoftTlb(memory.Address + SoftTlb.Bytes);
+        }
+    }
+
+    /// <summary>Physical address of the page directory (the value of CR3).</summary>
+    public uint Directory { get; internal set; }
+
+    /// <summary>Translations for rings 0 to 2.</summary>
+    internal SoftTlb Supervisor { get; }
+
+    /// <summary>Translations for ring 3.</summary>
+    internal SoftTlb User { get; }
+
+    /// <summary>Forgets every translation.</summary>
+    public void Flush()
+    {
+        Supervisor.Flush();
+        User.Flush();
+    }
+
+    /// <summary>Forgets the translation of the page that contains a linear address.</summary>
+    public void FlushPage(uint linear)
+    {
+        Supervisor.FlushPage(linear);
+        User.FlushPage(linear);
+    }
+
+    /// <summary>Releases the TLB's memory.</summary>
+    public void Dispose() => memory.Dispose();
+
+    internal void ProtectHostPage(byte* page)
+    {
+        // SAFETY: the pointer is only compared.
+        unsafe
+        {
+            Supervisor.ProtectHostPage(page);
+            User.ProtectHostPage(page);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+// The memory of the machine that the processor lives in: 2^20 frames of 4 KiB, each either absent or backed by a page of host memory.
+// The frames below a limit are the Guest's own; the ones above it are the Host's arena, from which it takes its page tables. The
+// processor walks both alike. That a Guest can never name an arena frame is the Host's duty (its shadow page tables), not this file's.
+
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Lguest.Platform;
+
+namespace Lguest.X86.Memory;
+
+/// <summary>Learns of writes to frames from which code was decoded.</summary>
+internal interface ICodeTracker
+{
+    /// <summary>Bytes of a frame that holds decoded code were, or are about to be, changed.</summary>
+    void CodeFrameWritten(uint frame, uint offset, uint length);
+}
+
+/// <summary>Physical memory of one machine: a table from frame number to host memory.</summary>
+/// <remarks>
+/// Addresses are physical, in bytes; frames are 4096 bytes. Reading an absent frame yields ones, writing it does nothing, as on a bus
+/// where nobody answers. Not thread-safe: the thread that runs the processor owns it.
+/// </remarks>
+public sealed unsafe class MachineMemory : IDisposable
+{
+    /// <summary>Bytes of a frame.</summary>
+    public const uint FrameSize = 4096;
+
+    /// <summary>Frames that a 32-bit physical address can name.</summary>
+    public const uint FrameCount = 1 << 20;
+
+    private const byte HoldsCode = 1;
+
+    private readonly HostMemory tableMemory = new(FrameCount * (nuint)sizeof(nint));
+    private readonly HostMemory flagMemory = new(FrameCount);
+    private readonly HostMemory guestMemory;
+    private readonly HostMemory arenaMemory;
+    private readonly byte** frames;
+    private readonly byte* flags;
+    private readonly Stack<uint> freeFrames = new();
+    private readonly uint arenaEnd;
+    private uint nextArenaFrame;
+
+    /// <summary>Builds a machine with <paramref name="guestFrames"/> zeroed frames from address 0 and an arena above them.</summary>
+    /// <param name="guestFrames">Frames of the Guest (RAM and device pages).</param>
+    /// <param name="arenaFrames">Frames that <see cref="TryAllocateFrame"/> can hand out.</param>
+    /// <exception cref="ArgumentOutOfRangeException">Both together exceed <see cref="FrameCount"/>, or one is zero.</exception>
+    public MachineMemory(uint guestFrames, uint arenaFrames)
+    {
+        ArgumentOutOfRangeException.ThrowIfZero(guestFrames);
+        ArgumentOutOfRangeException.ThrowIfZero(arenaFrames);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(guestFrames + (ulong)arenaFrames, FrameCount);
+        GuestFrames = guestFrames;
+        guestMemory = new HostMemory(guestFrames * (nuint)FrameSize);
+        arenaMemory = new HostMemory(arenaFrames * (nuint)FrameSize);
+        nextArenaFrame = guestFrames;
+        arenaEnd = guestFrames + arenaFrames;
+
+        // SAFETY: both tables have one element for each of the FrameCount frames, and every index below is a frame number.
+        unsafe
+        {
+            frames = (byte**)tableMemory.Address;
+            flags = flagMemory.Address;
+            for (uint frame = 0; frame < guestFrames; frame++)
+            {
+                frames[frame] = guestMemory.Address + ((nuint)frame * FrameSize);
+            }
+        }
+    }
+
+    /// <summary>Number of frames that belong to the Guest; the arena begins behind them.</summary>
+    public uint GuestFrames { get; }
+
+    /// <summary>Learns of writes to code; set by the processor.</summary>
+    internal ICodeTracker? CodeTracker { get; set; }
+
+    /// <summary>Takes a zeroed frame from the arena.</summary>
+    /// <returns>False when the arena is exhausted.</returns>
+    public bool TryAllocateFrame(out uint frame)
+    {
+        if (freeFrames.TryPop(out frame))
+        {
+            FrameBytes(frame).Clear();
+            return true;
+        }
+        if (nextArenaFrame == arenaEnd)
+        {
+            return false;
+        }
+        frame = nextArenaFrame++;
+        // SAFETY: the arena has a page for every frame from GuestFrames to arenaEnd.
+        unsafe
+        {
+            frames[frame] = arenaMemory.Address + ((nuint)(frame - GuestFrames) * FrameSize);
+        }
+        return true;
+    }
+
+    /// <summary>Gives a frame of the arena back.</summary>
+    public void FreeFrame(uint frame)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(frame, GuestFrames);
+        freeFrames.Push(frame);
+    }
+
+    /// <summary>The 4096 bytes of a frame; empty when the frame is absent.</summary>
+    /// <remarks>Writing through the span does not tell the code tracker: for tables and for frames that never ran.</remarks>
+    public Span<byte> FrameBytes(uint frame)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(frame, FrameCount);
+        // SAFETY: frame is inside the table; a non-null entry has FrameSize bytes.
+        unsafe
+        {
+            return frames[frame] == null ? [] : new Span<byte>(frames[frame], (int)FrameSize);
+        }
+    }
+
+    /// <summary>Reads a value at a physical address; it may cross frames.</summary>
+    public T Read<T>(uint address)
+        where T : unmanaged
+    {
+        uint offset = address % FrameSize;
+        // SAFETY: the frame number is below FrameCount, and the value lies inside one frame in the first branch.
+        unsafe
+        {
+            byte* frame = frames[address / FrameSize];
+            if (frame != null && offset <= FrameSize - (uint)sizeof(T))
+            {
+                return Unsafe.ReadUnaligned<T>(frame + offset);
+            }
+        }
+        T value;
+        Unsafe.SkipInit(out value);
+        Read(address, MemoryMarshal.AsBytes(new Span<T>(ref value)));
+        return value;
+    }
+
+    /// <summary>Writes a value at a physical address; it may cross frames.</summary>
+    public void Write<T>(uint address, T value)
+        where T : unmanaged => Write(address, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+
+    /// <summary>Reads bytes from a physical address on; addresses wrap at 4 GiB.</summary>
+    public void Read(uint address, Span<byte> bytes)
+    {
+        while (bytes.Length > 0)
+        {
+            int offset = (int)(address % FrameSize);
+            int length = Math.Min(bytes.Length, (int)FrameSize - offset);
+            Span<byte> frame = FrameBytes(address / FrameSize);
+            if (frame.IsEmpty)
+            {
+                bytes[..length].Fill(0xFF);
+            }
+            else
+            {
+                frame.Slice(offset, length).CopyTo(bytes);
+            }
+            bytes = bytes[length..];
+            address += (uint)length;
+        }
+    }
+
+    /// <summary>Writes bytes from a physical address on; addresses wrap at 4 GiB. Decoded code there is dropped.</summary>
+    public void Write(uint address, ReadOnlySpan<byte> bytes)
+    {
+        while (bytes.Length > 0)
+        {
+            uint number = address / FrameSize;
+            int offset = (int)(address % FrameSize);
+            int length = Math.Min(bytes.Length, (int)FrameSize - offset);
+            Span<byte> frame = FrameBytes(number);
+            if (!frame.IsEmpty)
+            {
+                bytes[..length].CopyTo(frame[offset..]);
+                if (FrameHoldsCode(number))
+                {
+                    CodeTracker?.CodeFrameWritten(number, (uint)offset, (uint)length);
+                }
+            }
+            bytes = bytes[length..];
+            address += (uint)length;
+        }
+    }
+
+    /// <summary>Host address of a frame, or null. The caller stays inside its 4096 bytes.</summary>
+    internal byte* FrameAddress(uint frame)
+    {
+        // SAFETY: callers pass a physical address divided by the frame size, which is below FrameCount.
+        unsafe
+        {
+            return frames[frame];
+        }
+    }
+
+    /// <summary>Whether code was decoded from this frame.</summary>
+    internal bool FrameHoldsCode(uint frame)
+    {
+        // SAFETY: as in FrameAddress.
+        unsafe
+        {
+            return (flags[frame] & HoldsCode) != 0;
+        }
+    }
+
+    /// <summary>Remembers whether a frame holds decoded code.</summary>
+    internal void SetFrameHoldsCode(uint frame, bool holds)
+    {
+        // SAFETY: as in FrameAddress.
+        unsafe
+        {
+            flags[frame] = (byte)(holds ? flags[frame] | HoldsCode : flags[frame] & ~HoldsCode);
+        }
+    }
+
+    /// <summary>Gives all memory back. No processor may run on it afterwards.</summary>
+    public void Dispose()
+    {
+        tableMemory.Dispose();
+        flagMemory.Dispose();
+        guestMemory.Dispose();
+        arenaMemory.Dispose();
+    }
+}

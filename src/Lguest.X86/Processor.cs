@@ -1,0 +1,151 @@
+// The processor: a complete IA-32 of the Pentium III generation that knows nothing of lguest. It is one class because silicon is one
+// thing; its parts are files: memory access and paging, segments, exceptions and gates, operands, and the engines that execute. The
+// instructions themselves live in Instructions/, one file a family.
+
+using System.Runtime.InteropServices;
+using Lguest.X86.Memory;
+using Lguest.X86.State;
+
+namespace Lguest.X86;
+
+/// <summary>Why <see cref="Processor.Run"/> returned.</summary>
+public enum ExitKind
+{
+    /// <summary>A gate led into the ring that belongs to the Host; <see cref="ProcessorExit.Vector"/> says which.</summary>
+    HostRing,
+
+    /// <summary>HLT in ring 0: waiting for an interrupt.</summary>
+    Halt,
+
+    /// <summary>A fault while delivering a double fault: the processor has shut down.</summary>
+    Shutdown,
+}
+
+/// <summary>What stopped the processor. The state is that of the interrupted program, as a gate would have saved it.</summary>
+/// <param name="Kind">Why.</param>
+/// <param name="Vector">Vector of the exception or interrupt, 0 to 255.</param>
+/// <param name="ErrorCode">Error code, 0 where the vector has none.</param>
+public readonly record struct ProcessorExit(ExitKind Kind, byte Vector, uint ErrorCode);
+
+/// <summary>Choices that a machine makes about its processor.</summary>
+public sealed record ProcessorOptions
+{
+    /// <summary>Ring 0 is not code but the program that calls <see cref="Processor.Run"/>: a gate into it returns.</summary>
+    public bool HostOwnsRing0 { get; init; } = true;
+
+    /// <summary>Reads the time-stamp counter; nanoseconds of a monotonic clock by default (so 1 GHz).</summary>
+    public Func<ulong> TimeStampCounter { get; init; } =
+        static () => (ulong)(System.Diagnostics.Stopwatch.GetTimestamp() * (1_000_000_000.0 / System.Diagnostics.Stopwatch.Frequency));
+}
+
+/// <summary>One IA-32 processor on a <see cref="MachineMemory"/>.</summary>
+/// <remarks>One thread runs it; only <see cref="RequestInterrupt"/> may be called from others.</remarks>
+public sealed unsafe partial class Processor : IDisposable
+{
+    private readonly CpuState* state;
+    private readonly MachineMemory memory;
+    private readonly ProcessorOptions options;
+    private readonly List<AddressSpace> addressSpaces = [];
+    private AddressSpace currentSpace;
+
+    /// <summary>Builds a processor in the state after reset, but in flat 32-bit protected mode without paging, ring 0.</summary>
+    public Processor(MachineMemory memory, ProcessorOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        this.memory = memory;
+        this.options = options ?? new ProcessorOptions();
+        // SAFETY: the block is as large as the structure, zeroed, and lives until Dispose.
+        unsafe
+        {
+            state = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);
+            NativeMemory.Clear(state, (nuint)sizeof(CpuState));
+        }
+        currentSpace = CreateAddressSpace(0);
+        currentTlb = currentSpace.Supervisor;
+        Reset();
+    }
+
+    /// <summary>The architectural state; change it only while the processor is not running.</summary>
+    /// <remarks>After changing CR0, CR4, segments or the privilege level directly, call <see cref="StateChanged"/>.</remarks>
+    public ref CpuState State
+    {
+        get
+        {
+            // SAFETY: the block lives as long as the processor.
+            unsafe
+            {
+                return ref *state;
+            }
+        }
+    }
+
+    /// <summary>The machine memory that this processor lives in.</summary>
+    public MachineMemory Memory => memory;
+
+    /// <summary>The page directory in use. Setting it loads CR3 and forgets nothing.</summary>
+    public AddressSpace CurrentAddressSpace
+    {
+        get => currentSpace;
+        set
+        {
+            ArgumentNullException.ThrowIfNull(value);
+            currentSpace = value;
+            State.Cr3 = value.Directory;
+            StateChanged();
+        }
+    }
+
+    /// <summary>Makes an address space for a page directory at a physical address.</summary>
+    public AddressSpace CreateAddressSpace(uint directory)
+    {
+        var space = new AddressSpace(directory);
+        addressSpaces.Add(space);
+        return space;
+    }
+
+    /// <summary>Forgets an address space that is not current and releases its memory.</summary>
+    public void ReleaseAddressSpace(AddressSpace space)
+    {
+        ArgumentNullException.ThrowIfNull(space);
+        if (ReferenceEquals(space, currentSpace))
+        {
+            throw new InvalidOperationException("The current address space cannot be released.");
+        }
+        addressSpaces.Remove(space);
+        space.Dispose();
+    }
+
+    /// <summary>Releases the processor's memory; it must not be running.</summary>
+    public void Dispose()
+    {
+        foreach (AddressSpace space in addressSpaces)
+        {
+            space.Dispose();
+        }
+        // SAFETY: allocated in the constructor, released once; nobody runs the processor any more.
+        unsafe
+        {
+            NativeMemory.AlignedFree(state);
+        }
+    }
+
+    private void Reset()
+    {
+        ref CpuState s = ref State;
+        s.Cr0 = Cr0.ProtectionEnable | Cr0.ExtensionType | Cr0.NumericError;
+        s.SystemFlags = Eflags.AlwaysOne;
+        s.Flags.Value = 0;
+        for (int i = 0; i < 6; i++)
+        {
+            s.Segments[i] = new Segment { Limit = 0xFFFF_FFFF, Attributes = 0x00CF_9300 };
+        }
+        s.Segments[(int)SegmentName.CS].Attributes = 0x00CF_9B00;
+        s.Gdtr.Limit = 0xFFFF;
+        s.Idtr.Limit = 0xFFFF;
+        s.Debug[6] = 0xFFFF_0FF0;
+        s.Debug[7] = 0x400;
+        s.Fpu.ControlWord = 0x37F;
+        s.Fpu.Mxcsr = 0x1F80;
+        StateChanged();
+    }
+}
