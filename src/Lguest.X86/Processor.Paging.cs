@@ -32,6 +32,12 @@ public sealed unsafe partial class Processor
     private byte pendingVector;
     private uint pendingErrorCode;
 
+    /// <summary>Vector of the exception that was noted last.</summary>
+    internal byte PendingVector => pendingVector;
+
+    /// <summary>Its error code.</summary>
+    internal uint PendingErrorCode => pendingErrorCode;
+
     /// <summary>Translations that serve the current privilege level.</summary>
     private SoftTlb TlbFor(bool user) => user ? currentSpace.User : currentSpace.Supervisor;
 
