@@ -40,6 +40,15 @@ public sealed unsafe partial class Processor
 
     private void Require(SoftTlb tlb, uint linear, bool write)
     {
+        // SAFETY: the index is reduced modulo the TLB's length.
+        unsafe
+        {
+            TlbEntry* entry = tlb.Data + ((linear >> 12) % SoftTlb.Entries);
+            if ((write ? entry->WriteTag : entry->ReadTag) == (linear & 0xFFFF_F000))
+            {
+                return;
+            }
+        }
         if (!TryFillData(tlb, linear, write, out _))
         {
             throw guestFault;

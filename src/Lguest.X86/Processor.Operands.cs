@@ -32,7 +32,16 @@ public sealed unsafe partial class Processor
     }
 
     /// <summary>Stores into operand <paramref name="index"/>; the value is cut to the operand's size.</summary>
-    internal void WriteOperand(in Instruction instruction, int index, uint value) => Store(Resolve(instruction, index, true), value);
+    internal void WriteOperand(in Instruction instruction, int index, uint value)
+    {
+        if (instruction.GetOpKind(index) == OpKind.Register)
+        {
+            WriteRegister(instruction.GetOpRegister(index), value);
+            return;
+        }
+        int size = MemoryOperandSize(instruction);
+        Store(new Operand(true, MemoryLinear(instruction, size, true), size), value);
+    }
 
     /// <summary>Finds the place of a register or memory operand.</summary>
     /// <param name="instruction">Current instruction.</param>
