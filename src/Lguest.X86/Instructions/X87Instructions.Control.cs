@@ -77,17 +77,25 @@ internal static partial class X87Instructions
     {
         ref FpuState fpu = ref Begin(cpu).Fpu;
         fpu.Top = (byte)((fpu.Top + by) & 7);
-        fpu.StatusWord &= unchecked((ushort)~X87Status.C1);
+        ClearC1(ref fpu);
     }
 
-    private static void Ffree(Processor cpu, in Instruction instruction) => Begin(cpu).Fpu.Free(StackIndex(instruction.Op0Register));
+    private static void Ffree(Processor cpu, in Instruction instruction)
+    {
+        ref FpuState fpu = ref Begin(cpu).Fpu;
+        fpu.Free(StackIndex(instruction.Op0Register));
+        ClearC1(ref fpu);
+    }
 
     private static void Ffreep(Processor cpu, in Instruction instruction)
     {
         ref FpuState fpu = ref Begin(cpu).Fpu;
         fpu.Free(StackIndex(instruction.Op0Register));
         fpu.Pop();
+        ClearC1(ref fpu);
     }
+
+    private static void ClearC1(ref FpuState fpu) => fpu.StatusWord &= unchecked((ushort)~X87Status.C1);
 
     private static int StackIndex(Register register) => register - Iced.Intel.Register.ST0;
 }
