@@ -1,4 +1,4 @@
-// SSE and SSE2
+// SSE and SSE2: the floating-point half of the XMM registers, their moves and their control. Packed integers are in MmxInstructions.
 
 namespace Lguest.X86.Instructions;
 
@@ -6,5 +6,8 @@ internal static class SseInstructions
 {
     public static void Register(InstructionTable table)
     {
+        SseMoves.Register(table);
+        SseShuffles.Register(table);
+        SseControl.Register(table);
     }
 }
