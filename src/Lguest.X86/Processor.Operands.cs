@@ -136,8 +136,6 @@ public sealed unsafe partial class Processor
         uint offset = instruction.MemoryDisplacement32;
         Register baseRegister = instruction.MemoryBase;
         Register indexRegister = instruction.MemoryIndex;
-        bool address16 = baseRegister.IsGPR16() || indexRegister.IsGPR16()
-            || (baseRegister == Register.None && indexRegister == Register.None && instruction.MemoryDisplSize == 2);
         if (baseRegister != Register.None)
         {
             offset += ReadRegister(baseRegister);
@@ -146,8 +144,12 @@ public sealed unsafe partial class Processor
         {
             offset += ReadRegister(indexRegister) * (uint)instruction.MemoryIndexScale;
         }
-        return address16 ? offset & 0xFFFF : offset;
+        return UsesAddress16(instruction) ? offset & 0xFFFF : offset;
     }
+
+    /// <summary>Whether the effective address of the memory operand is a 16-bit one.</summary>
+    internal static bool UsesAddress16(in Instruction instruction) =>
+        instruction.MemoryBase.IsGPR16() || instruction.MemoryIndex.IsGPR16() || instruction.MemoryDisplSize == 2;
 
     /// <summary>Segment of the memory operand, prefix considered.</summary>
     internal static SegmentName MemorySegment(in Instruction instruction) => (SegmentName)(instruction.MemorySegment - Register.ES);

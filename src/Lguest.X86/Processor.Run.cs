@@ -7,6 +7,9 @@ namespace Lguest.X86;
 
 public sealed unsafe partial class Processor
 {
+    /// <summary>No interrupt before the next instruction has completed: STI, MOV SS and POP SS ask for it (Intel SDM volume 3, 6.8.3).</summary>
+    internal bool InterruptShadow { get; set; }
+
     /// <summary>Decodes the instruction at EIP.</summary>
     private Instruction Fetch()
     {
