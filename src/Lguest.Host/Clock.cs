@@ -1,0 +1,27 @@
+// The Guest's one-shot timer. It is only a number: who looks at it, and who sleeps until it comes, is the run loop's affair.
+
+using Lguest.Platform;
+
+namespace Lguest.Host;
+
+/// <summary>The clock event of one Guest (ABI 6.8).</summary>
+internal sealed class Clock
+{
+    /// <summary>When the timer expires, in nanoseconds of <see cref="MonotonicClock"/>.</summary>
+    public long Deadline { get; private set; } = MonotonicClock.Never;
+
+    /// <summary>LHCALL_SET_CLOCKEVENT: arms the timer, or disarms it with 0.</summary>
+    /// <param name="nanoseconds">Time from now.</param>
+    public void Set(uint nanoseconds) => Deadline = nanoseconds == 0 ? MonotonicClock.Never : MonotonicClock.Now + nanoseconds;
+
+    /// <summary>Whether the timer has expired; it tells only once.</summary>
+    public bool TryExpire()
+    {
+        if (Deadline == MonotonicClock.Never || MonotonicClock.Now < Deadline)
+        {
+            return false;
+        }
+        Deadline = MonotonicClock.Never;
+        return true;
+    }
+}

@@ -1,0 +1,117 @@
+// The only way in which the Host touches a Guest's bytes. Whatever address a Guest hands over - in a register, a page table, a DMA list -
+// ends in one of these methods, and each of them asks first whether the bytes are the Guest's own. Behind the Guest's last frame lies
+// the Host's arena, so this check is what keeps the shadow page tables out of a Guest's reach.
+
+using Lguest.X86.Memory;
+
+namespace Lguest.Host;
+
+/// <summary>Guest physical memory: the only way in which the Host touches a Guest's bytes.</summary>
+/// <remarks>Addresses are Guest physical, in bytes; every access is range-checked (ABI 1.3).
+/// A refused access kills the Guest and yields zeroes: the Host never sees an exception.</remarks>
+internal sealed class GuestMemory
+{
+    private readonly Guest guest;
+    private readonly MachineMemory machine;
+    private readonly ulong bytes;
+
+    public GuestMemory(Guest guest, MachineMemory machine, uint pageLimit)
+    {
+        this.guest = guest;
+        this.machine = machine;
+        PageLimit = pageLimit;
+        bytes = (ulong)machine.GuestFrames * LguestAbi.PageSize;
+    }
+
+    /// <summary>Number of pages that the Guest may name (pfn_limit).</summary>
+    public uint PageLimit { get; }
+
+    /// <summary>The range check of ABI 1.3; an object that ends exactly at the limit is refused.</summary>
+    public bool InRange(uint address, uint length)
+    {
+        uint end = address + length;
+        return end >= address && end / LguestAbi.PageSize < PageLimit && end <= bytes;
+    }
+
+    /// <summary>Whether a page has memory behind it: the Guest's limit may promise more than its Launcher mapped.</summary>
+    public bool IsMapped(uint frame) => frame < machine.GuestFrames && !machine.FrameBytes(frame).IsEmpty;
+
+    /// <summary>Reads a value; false, and zero, when the range check refuses.</summary>
+    public bool TryRead<T>(uint address, out T value)
+        where T : unmanaged
+    {
+        if (!InRange(address, Size<T>()))
+        {
+            value = default;
+            return false;
+        }
+        value = machine.Read<T>(address);
+        return true;
+    }
+
+    /// <summary>Writes a value; false when the range check refuses.</summary>
+    public bool TryWrite<T>(uint address, T value)
+        where T : unmanaged
+    {
+        if (!InRange(address, Size<T>()))
+        {
+            return false;
+        }
+        machine.Write(address, value);
+        return true;
+    }
+
+    /// <summary>Reads a word; a refusal kills the Guest and yields zero.</summary>
+    public uint ReadWord(uint address)
+    {
+        if (!TryRead(address, out uint value))
+        {
+            guest.Kill(KillReason.BadRead(address));
+        }
+        return value;
+    }
+
+    /// <summary>Writes a word; a refusal kills the Guest.</summary>
+    public void WriteWord(uint address, uint value)
+    {
+        if (!TryWrite(address, value))
+        {
+            guest.Kill(KillReason.BadWrite(address));
+        }
+    }
+
+    /// <summary>Reads a block; false when the range check refuses, and then the block is zero.</summary>
+    public bool TryReadBlock(uint address, Span<byte> block)
+    {
+        if (!InRange(address, (uint)block.Length))
+        {
+            block.Clear();
+            return false;
+        }
+        machine.Read(address, block);
+        return true;
+    }
+
+    /// <summary>Reads a block; a refusal kills the Guest and yields zeroes.</summary>
+    public void ReadBlock(uint address, Span<byte> block)
+    {
+        if (!TryReadBlock(address, block))
+        {
+            guest.Kill(KillReason.BadRead(address, (uint)block.Length));
+        }
+    }
+
+    /// <summary>Writes a block; a refusal kills the Guest.</summary>
+    public void WriteBlock(uint address, ReadOnlySpan<byte> block)
+    {
+        if (!InRange(address, (uint)block.Length))
+        {
+            guest.Kill(KillReason.BadWrite(address, (uint)block.Length));
+            return;
+        }
+        machine.Write(address, block);
+    }
+
+    private static uint Size<T>()
+        where T : unmanaged => (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
+}

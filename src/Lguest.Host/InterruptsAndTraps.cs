@@ -1,0 +1,234 @@
+// Three kinds of interruption reach a Guest. Virtual interrupts come from the Host's timer and devices and wait here until the Guest can
+// take them. Traps that its own program caused come from the processor; those that the Host has no use for are reflected: a frame
+// on the Guest's kernel stack, and the Guest continues at its own handler. And some gates the processor may follow without telling
+// anybody: the direct traps, system calls first of all.
+
+using System.Buffers.Binary;
+using Lguest.X86.State;
+
+namespace Lguest.Host;
+
+/// <summary>Gates, virtual interrupts and reflected traps of one Guest.</summary>
+internal sealed class InterruptsAndTraps
+{
+    private const uint InterruptGate = 0xE;
+    private const uint TrapGate = 0xF;
+    private const uint GatePresent = 0x8000;
+    private const uint KeptGateBits = 0xFFFF_EF00;
+    private const uint DefaultGate = 0x8E00;
+    private const uint DefaultHypercallGate = 0xAE00;
+
+    private readonly Guest guest;
+    private readonly Gate[] gates = new Gate[LguestAbi.GuestGates];
+    private Gate syscallGate;
+    private uint pending;
+    private uint stackSelector;
+    private uint stackTop;
+
+    public InterruptsAndTraps(Guest guest) => this.guest = guest;
+
+    /// <summary>Whether an interrupt waits, masked or not.</summary>
+    public bool HasPending => Volatile.Read(ref pending) != 0;
+
+    /// <summary>Makes a virtual interrupt pending; one bit each, no counting. Any thread may call.</summary>
+    public void SetPending(int irq) => Interlocked.Or(ref pending, 1u << irq);
+
+    /// <summary>LHCALL_SET_STACK: the ring-1 stack for traps from ring 3 (ABI 6.6).</summary>
+    public void SetStack(uint selector, uint top, uint pages)
+    {
+        if ((selector & 3) != LguestAbi.GuestPrivilegeLevel)
+        {
+            guest.Kill(KillReason.BadStackSegment(selector));
+            return;
+        }
+        if (pages > LguestAbi.MaximumStackPages)
+        {
+            guest.Kill(KillReason.BadStackPages(pages));
+            return;
+        }
+        stackSelector = selector & 0xFF;
+        stackTop = top;
+        guest.Switcher.SetStack(stackSelector, top);
+        guest.PageTables.SetStack(top, pages);
+    }
+
+    /// <summary>LHCALL_LOAD_IDT_ENTRY: sets one gate (ABI 7.3).</summary>
+    public void LoadIdtEntry(uint vector, uint low, uint high)
+    {
+        if (vector is 2 or 8 or 15 or LguestAbi.TrapEntry)
+        {
+            return;
+        }
+        if (vector == LguestAbi.SyscallVector)
+        {
+            Store(ref syscallGate, low, high);
+        }
+        else if (vector < LguestAbi.GuestGates)
+        {
+            Store(ref gates[vector], low, high);
+        }
+    }
+
+    /// <summary>Copies the IDT that the processor obeys into the state page (ABI 7.4).</summary>
+    public void CopyIn(Switcher switcher, ChangedTables changed)
+    {
+        if ((changed & ChangedTables.Idt) == 0)
+        {
+            return;
+        }
+        Span<byte> idt = stackalloc byte[(int)StatePage.IdtSize];
+        for (int vector = 0; vector < LguestAbi.IdtEntries; vector++)
+        {
+            Gate gate = ForProcessor(vector);
+            BinaryPrimitives.WriteUInt32LittleEndian(idt[(8 * vector)..], gate.Low);
+            BinaryPrimitives.WriteUInt32LittleEndian(idt[((8 * vector) + 4)..], gate.High);
+        }
+        switcher.WriteState(StatePage.Idt, idt);
+    }
+
+    /// <summary>Delivers at most one virtual interrupt, if the Guest can take it now (ABI 6.3).</summary>
+    public void TryInject()
+    {
+        uint candidates = Volatile.Read(ref pending);
+        LguestData data = guest.Data;
+        if (candidates == 0 || !data.IsInitialised || !guest.Memory.TryRead(data.Address + LguestDataOffset.BlockedInterrupts, out uint blocked))
+        {
+            return;
+        }
+        candidates &= ~blocked;
+        uint eip = guest.Registers.Eip;
+        if (candidates == 0 || (eip >= data.NoIrqStart && eip < data.NoIrqEnd))
+        {
+            return;
+        }
+        uint irqEnabledAddress = data.Address + LguestDataOffset.IrqEnabled;
+        if (guest.IsHalted)
+        {
+            // Halting is "enable and halt" in one.
+            if (!guest.Memory.TryWrite(irqEnabledAddress, Eflags.Interrupt))
+            {
+                guest.Kill(KillReason.EnablingInterrupts);
+            }
+            guest.IsHalted = false;
+        }
+        else if (!guest.Memory.TryRead(irqEnabledAddress, out uint enabled) || (enabled & Eflags.Interrupt) == 0)
+        {
+            return;
+        }
+
+        int irq = System.Numerics.BitOperations.TrailingZeroCount(candidates);
+        Gate gate = gates[LguestAbi.FirstExternalVector + irq];
+        if (gate.IsPresent)
+        {
+            Interlocked.And(ref pending, ~(1u << irq));
+            PushFrame(gate, hasErrorCode: false);
+            guest.Statistics.InterruptsInjected++;
+        }
+        guest.WriteTime();
+    }
+
+    /// <summary>Gives a trap to the Guest's own handler (ABI 7.1); false when there is none.</summary>
+    public bool TryReflect(uint vector)
+    {
+        if (vector >= LguestAbi.GuestGates || !gates[vector].IsPresent)
+        {
+            return false;
+        }
+        PushFrame(gates[vector], HasErrorCode(vector));
+        return true;
+    }
+
+    private static bool HasErrorCode(uint vector) => vector is 8 or (>= 10 and <= 14) or 17;
+
+    /// <summary>Vectors that the processor may deliver without the Host, when the Guest's gate is a trap gate.</summary>
+    private static bool MayGoDirect(int vector) =>
+        vector is LguestAbi.SyscallVector or (< 32 and not (Vector.DeviceNotAvailable or Vector.GeneralProtection or Vector.PageFault or LguestAbi.TrapEntry));
+
+    private Gate ForProcessor(int vector)
+    {
+        if (MayGoDirect(vector))
+        {
+            Gate gate = vector == LguestAbi.SyscallVector ? syscallGate : gates[vector];
+            if (gate.IsPresent && gate.Type == TrapGate)
+            {
+                return gate;
+            }
+        }
+        const uint Handler = LguestAbi.SwitcherAddress;
+        return new Gate(
+            ((uint)LguestAbi.LguestCodeSelector << 16) | (Handler & 0xFFFF),
+            (Handler & 0xFFFF_0000) | (vector == LguestAbi.TrapEntry ? DefaultHypercallGate : DefaultGate));
+    }
+
+    private void Store(ref Gate gate, uint low, uint high)
+    {
+        guest.Changed |= ChangedTables.Idt;
+        if ((high & GatePresent) == 0)
+        {
+            gate = default;
+            return;
+        }
+        uint type = (high >> 8) & 0xF;
+        if (type is not (InterruptGate or TrapGate))
+        {
+            guest.Kill(KillReason.BadIdtType(type));
+            return;
+        }
+        gate = new Gate(((uint)LguestAbi.KernelCodeSelector << 16) | (low & 0xFFFF), high & KeptGateBits);
+    }
+
+    /// <summary>Makes the Guest continue in a handler, as its processor would have (ABI 6.4).</summary>
+    private void PushFrame(Gate gate, bool hasErrorCode)
+    {
+        ref LguestRegisters registers = ref guest.Registers;
+        uint oldStackSelector = registers.Ss;
+        uint oldStackPointer = registers.Esp;
+        bool fromUser = (registers.Ss & 3) != LguestAbi.GuestPrivilegeLevel;
+        uint stack = registers.Esp - guest.PageOffset;
+        if (fromUser)
+        {
+            stack = stackTop - guest.PageOffset;
+            registers.Ss = stackSelector;
+            Push(ref stack, oldStackSelector);
+            Push(ref stack, oldStackPointer);
+        }
+
+        uint irqEnabledAddress = guest.Data.Address + LguestDataOffset.IrqEnabled;
+        uint flags = registers.Eflags;
+        if (guest.Memory.TryRead(irqEnabledAddress, out uint enabled) && (enabled & Eflags.Interrupt) == 0)
+        {
+            flags &= ~Eflags.Interrupt;
+        }
+        Push(ref stack, flags);
+        Push(ref stack, registers.Cs);
+        Push(ref stack, registers.Eip);
+        if (hasErrorCode)
+        {
+            Push(ref stack, registers.ErrorCode);
+        }
+
+        registers.Esp = stack + guest.PageOffset;
+        registers.Cs = LguestAbi.KernelCodeSelector;
+        registers.Eip = gate.Handler;
+        registers.Eflags &= ~(Eflags.Trap | Eflags.NestedTask | Eflags.Resume);
+        if (gate.Type == InterruptGate && !guest.Memory.TryWrite(irqEnabledAddress, 0u))
+        {
+            guest.Kill(KillReason.DisablingInterrupts);
+        }
+    }
+
+    private void Push(ref uint stack, uint value)
+    {
+        stack -= 4;
+        guest.Memory.WriteWord(stack, value);
+    }
+
+    private readonly record struct Gate(uint Low, uint High)
+    {
+        public bool IsPresent => (High & GatePresent) != 0;
+
+        public uint Type => (High >> 8) & 0xF;
+
+        public uint Handler => (Low & 0xFFFF) | (High & 0xFFFF_0000);
+    }
+}

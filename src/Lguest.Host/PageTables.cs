@@ -1,0 +1,429 @@
+// Shadow page tables. The Guest keeps ordinary page tables whose entries hold what it believes are physical addresses; the processor walks
+// tables of the Host's making. Those fill lazily, one fault at a time, and are emptied when the Guest says that it changed something,
+// as it would flush a TLB: a shadow entry is never newer than the Guest's own, only older. Four of these shadows are kept, so that a
+// Guest which switches between a few processes finds their tables warm. Each owns an AddressSpace, the processor's memory of it; every
+// change of an entry that was present is announced there.
+//
+// The proof of isolation is short. A directory entry names a table that this file allocated, a table entry names a frame that passed
+// the check against pfn_limit and that the Launcher mapped, and entry 1023 names the Switcher's table. Nothing else is ever written.
+
+using Lguest.X86;
+using Lguest.X86.Memory;
+
+namespace Lguest.Host;
+
+/// <summary>The shadow page tables of one Guest.</summary>
+internal sealed class PageTables : IDisposable
+{
+    private const uint ErrorWrite = 2;
+    private const uint ErrorUser = 4;
+    private const int NotFound = -1;
+
+    private readonly Guest guest;
+    private readonly MachineMemory machine;
+    private readonly Processor processor;
+    private readonly uint switcherTable;
+    private readonly uint pageOffset;
+    private readonly uint kernelIndex;
+    private readonly Shadow[] shadows = new Shadow[LguestAbi.ShadowDirectories];
+    private int current;
+    private uint randomState;
+    private uint stackTop;
+    private uint stackPages;
+
+    /// <summary>Makes empty shadows; <see cref="TryStart"/> makes the first one usable.</summary>
+    /// <param name="guest">The Guest.</param>
+    /// <param name="processor">Its processor.</param>
+    /// <param name="switcherTable">Frame of the Switcher's page table.</param>
+    /// <param name="pageOffset">First kernel virtual address.</param>
+    /// <param name="seed">Seed of the random replacement, not zero.</param>
+    public PageTables(Guest guest, Processor processor, uint switcherTable, uint pageOffset, uint seed)
+    {
+        this.guest = guest;
+        this.processor = processor;
+        machine = processor.Memory;
+        this.switcherTable = switcherTable;
+        this.pageOffset = pageOffset;
+        kernelIndex = pageOffset >> 22;
+        randomState = seed;
+        for (int i = 0; i < shadows.Length; i++)
+        {
+            shadows[i] = new Shadow();
+        }
+    }
+
+    /// <summary>The shadow directory that the processor should run on.</summary>
+    public AddressSpace CurrentSpace => shadows[current].Space!;
+
+    /// <summary>Frames of the allocated shadow directories, for those who check them.</summary>
+    internal IEnumerable<uint> DirectoryFrames => shadows.Where(static shadow => shadow.Space is not null).Select(static shadow => shadow.Frame);
+
+    /// <summary>Guest physical address of the Guest directory that the current shadow mirrors.</summary>
+    internal uint CurrentGuestDirectory => shadows[current].GuestDirectory;
+
+    /// <summary>Allocates the first shadow directory; false when the arena is exhausted.</summary>
+    public bool TryStart(uint guestDirectory)
+    {
+        if (!TryAllocateDirectory(shadows[0]))
+        {
+            return false;
+        }
+        shadows[0].GuestDirectory = guestDirectory;
+        return true;
+    }
+
+    /// <summary>Serves a page fault from the Guest's own tables (ABI 9.4).</summary>
+    /// <returns>False when the fault is the Guest's own business.</returns>
+    public bool DemandPage(uint address, uint errorCode)
+    {
+        Shadow shadow = shadows[current];
+        uint index = address >> 22;
+        uint guestDirectoryEntry = guest.Memory.ReadWord(shadow.GuestDirectory + (4 * index));
+        if ((guestDirectoryEntry & PageBits.Present) == 0)
+        {
+            return false;
+        }
+        if (!TryGetTable(shadow, index, guestDirectoryEntry, out uint table))
+        {
+            return true;
+        }
+
+        uint guestEntryAddress = (guestDirectoryEntry & PageBits.Frame) + (4 * ((address >> 12) & 1023));
+        uint guestEntry = guest.Memory.ReadWord(guestEntryAddress);
+        bool write = (errorCode & ErrorWrite) != 0;
+        bool refused = (guestEntry & PageBits.Present) == 0
+            || (write && (guestEntry & PageBits.Writable) == 0)
+            || ((errorCode & ErrorUser) != 0 && (guestEntry & PageBits.User) == 0);
+        if (refused)
+        {
+            return false;
+        }
+        if (!CheckTableEntry(guestEntry))
+        {
+            return true;
+        }
+
+        uint used = guestEntry | PageBits.Accessed | (write ? PageBits.Dirty : 0);
+        if (!TryShadowEntry(used, out uint shadowEntry))
+        {
+            return true;
+        }
+        ReplaceEntry(shadow, table, address, shadowEntry);
+        if (used != guestEntry)
+        {
+            guest.Memory.WriteWord(guestEntryAddress, used);
+        }
+        return true;
+    }
+
+    /// <summary>LHCALL_SET_PTE: the Guest changed an entry of one of its tables (ABI 9.5).</summary>
+    public void SetPte(uint guestDirectory, uint address, uint guestEntry)
+    {
+        if (address >= pageOffset)
+        {
+            // Kernel mappings are the same in every address space.
+            foreach (Shadow shadow in shadows)
+            {
+                if (shadow.Space is not null)
+                {
+                    SetPte(shadow, address, guestEntry);
+                }
+            }
+            return;
+        }
+        int found = Find(guestDirectory);
+        if (found != NotFound)
+        {
+            SetPte(shadows[found], address, guestEntry);
+        }
+    }
+
+    /// <summary>LHCALL_SET_PMD: the Guest changed an entry of one of its directories (ABI 9.5).</summary>
+    public void SetPmd(uint guestDirectory, uint index)
+    {
+        if (index >= LguestAbi.SwitcherDirectoryIndex)
+        {
+            return;
+        }
+        int found = Find(guestDirectory);
+        if (found != NotFound && ReleaseTable(shadows[found], index))
+        {
+            shadows[found].Space!.Flush();
+        }
+    }
+
+    /// <summary>LHCALL_NEW_PGTABLE: the Guest switched its address space (ABI 9.6).</summary>
+    public void NewPageTable(uint guestDirectory)
+    {
+        if (guestDirectory == 0)
+        {
+            guest.Kill(KillReason.BadHypercall((uint)Hypercall.NewPageTable));
+            return;
+        }
+        int found = Find(guestDirectory);
+        if (found != NotFound)
+        {
+            current = found;
+            return;
+        }
+
+        int next = (int)(NextRandom() % LguestAbi.ShadowDirectories);
+        bool blank = false;
+        if (shadows[next].Space is null)
+        {
+            blank = TryAllocateDirectory(shadows[next]);
+            if (!blank)
+            {
+                next = current;
+            }
+        }
+        shadows[next].GuestDirectory = guestDirectory;
+        current = next;
+        if (blank)
+        {
+            PinStack();
+        }
+        else
+        {
+            DropRange(shadows[next], kernelIndex);
+        }
+    }
+
+    /// <summary>LHCALL_FLUSH_TLB with 0: the user part of the current address space changed (ABI 9.7).</summary>
+    public void FlushUser() => DropRange(shadows[current], kernelIndex);
+
+    /// <summary>LHCALL_FLUSH_TLB with 1: anything may have changed (ABI 9.7).</summary>
+    public void FlushAll()
+    {
+        foreach (Shadow shadow in shadows)
+        {
+            if (shadow.Space is not null)
+            {
+                DropRange(shadow, LguestAbi.SwitcherDirectoryIndex);
+            }
+        }
+        PinStack();
+    }
+
+    /// <summary>Remembers the ring-1 stack and maps it now, because direct traps push onto it with no Host involved (ABI 9.8).</summary>
+    /// <param name="top">First virtual address above the stack.</param>
+    /// <param name="pages">Pages, at most 2.</param>
+    public void SetStack(uint top, uint pages)
+    {
+        stackTop = top;
+        stackPages = pages;
+        PinStack();
+    }
+
+    /// <summary>Gives all frames back. The processor's address spaces go with the processor.</summary>
+    public void Dispose()
+    {
+        foreach (Shadow shadow in shadows)
+        {
+            if (shadow.Space is not null)
+            {
+                DropRange(shadow, LguestAbi.SwitcherDirectoryIndex);
+                machine.FreeFrame(shadow.Frame);
+                shadow.Space = null;
+            }
+        }
+    }
+
+    private void PinStack()
+    {
+        for (uint i = 0; i < stackPages; i++)
+        {
+            uint address = stackTop - 1 - (i * LguestAbi.PageSize);
+            if (!IsWritable(shadows[current], address) && !DemandPage(address, ErrorWrite))
+            {
+                guest.Kill(KillReason.BadStackPage(address));
+            }
+        }
+    }
+
+    private bool IsWritable(Shadow shadow, uint address)
+    {
+        const uint Both = PageBits.Present | PageBits.Writable;
+        uint directoryEntry = machine.Read<uint>(shadow.EntryAddress(address >> 22));
+        return (directoryEntry & PageBits.Present) != 0
+            && (machine.Read<uint>(TableEntryAddress(directoryEntry, address)) & Both) == Both;
+    }
+
+    private void SetPte(Shadow shadow, uint address, uint guestEntry)
+    {
+        uint index = address >> 22;
+        if (index >= LguestAbi.SwitcherDirectoryIndex)
+        {
+            guest.Kill(KillReason.SwitcherAccess);
+            return;
+        }
+        uint directoryEntry = machine.Read<uint>(shadow.EntryAddress(index));
+        if ((directoryEntry & PageBits.Present) == 0)
+        {
+            return;
+        }
+        uint shadowEntry = 0;
+        bool install = (guestEntry & PageBits.Present) != 0 && (guestEntry & (PageBits.Accessed | PageBits.Dirty)) != 0;
+        if (install && !(CheckTableEntry(guestEntry) && TryShadowEntry(guestEntry, out shadowEntry)))
+        {
+            return;
+        }
+        ReplaceEntry(shadow, directoryEntry, address, shadowEntry);
+    }
+
+    /// <summary>Finds or makes the shadow table for a directory index; false when that killed the Guest.</summary>
+    private bool TryGetTable(Shadow shadow, uint index, uint guestDirectoryEntry, out uint directoryEntry)
+    {
+        directoryEntry = 0;
+        if (index >= LguestAbi.SwitcherDirectoryIndex)
+        {
+            guest.Kill(KillReason.SwitcherAccess);
+            return false;
+        }
+        directoryEntry = machine.Read<uint>(shadow.EntryAddress(index));
+        if ((directoryEntry & PageBits.Present) != 0)
+        {
+            return true;
+        }
+        bool allowed = (guestDirectoryEntry & ~PageBits.Frame & ~PageBits.Table) == 0
+            && guestDirectoryEntry / LguestAbi.PageSize < guest.Memory.PageLimit;
+        if (!allowed)
+        {
+            guest.Kill(KillReason.BadDirectoryEntry);
+            return false;
+        }
+        if (!machine.TryAllocateFrame(out uint frame))
+        {
+            guest.Kill(KillReason.OutOfMemory);
+            return false;
+        }
+        guest.Statistics.ShadowPages++;
+        directoryEntry = (frame * LguestAbi.PageSize) | (guestDirectoryEntry & PageBits.Table);
+        machine.Write(shadow.EntryAddress(index), directoryEntry);
+        return true;
+    }
+
+    private bool CheckTableEntry(uint guestEntry)
+    {
+        bool allowed = (guestEntry & (PageBits.WriteThrough | PageBits.PageAttribute)) == 0
+            && guestEntry / LguestAbi.PageSize < guest.Memory.PageLimit;
+        if (!allowed)
+        {
+            guest.Kill(KillReason.BadPageTableEntry);
+        }
+        return allowed;
+    }
+
+    /// <summary>Makes a shadow entry of a checked Guest entry; false when that killed the Guest.</summary>
+    /// <remarks>A page that is not dirty yet stays read-only, so that the first write faults and the dirty bit can be set.</remarks>
+    private bool TryShadowEntry(uint guestEntry, out uint shadowEntry)
+    {
+        uint frame = guestEntry / LguestAbi.PageSize;
+        if (!guest.Memory.IsMapped(frame))
+        {
+            guest.Kill(KillReason.FailedToGetPage(frame));
+            shadowEntry = 0;
+            return false;
+        }
+        shadowEntry = guestEntry & ~PageBits.Global;
+        if ((guestEntry & PageBits.Dirty) == 0)
+        {
+            shadowEntry &= ~PageBits.Writable;
+        }
+        return true;
+    }
+
+    private void ReplaceEntry(Shadow shadow, uint directoryEntry, uint address, uint shadowEntry)
+    {
+        uint entryAddress = TableEntryAddress(directoryEntry, address);
+        uint old = machine.Read<uint>(entryAddress);
+        machine.Write(entryAddress, shadowEntry);
+        if ((old & PageBits.Present) != 0)
+        {
+            shadow.Space!.FlushPage(address);
+        }
+    }
+
+    /// <summary>Drops the directory entries below <paramref name="end"/>.</summary>
+    private void DropRange(Shadow shadow, uint end)
+    {
+        bool dropped = false;
+        Span<byte> directory = machine.FrameBytes(shadow.Frame);
+        ReadOnlySpan<uint> entries = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, uint>(directory)[..(int)end];
+        for (int index = entries.IndexOfAnyExcept(0u); index >= 0;)
+        {
+            dropped |= ReleaseTable(shadow, (uint)index);
+            int further = entries[(index + 1)..].IndexOfAnyExcept(0u);
+            index = further < 0 ? NotFound : index + 1 + further;
+        }
+        if (dropped)
+        {
+            shadow.Space!.Flush();
+        }
+    }
+
+    private bool ReleaseTable(Shadow shadow, uint index)
+    {
+        uint entryAddress = shadow.EntryAddress(index);
+        uint directoryEntry = machine.Read<uint>(entryAddress);
+        if ((directoryEntry & PageBits.Present) == 0)
+        {
+            return false;
+        }
+        machine.Write(entryAddress, 0u);
+        machine.FreeFrame(directoryEntry / LguestAbi.PageSize);
+        guest.Statistics.ShadowPages--;
+        return true;
+    }
+
+    private bool TryAllocateDirectory(Shadow shadow)
+    {
+        if (!machine.TryAllocateFrame(out uint frame))
+        {
+            return false;
+        }
+        shadow.Frame = frame;
+        shadow.Space = processor.CreateAddressSpace(frame * LguestAbi.PageSize);
+        machine.Write(shadow.EntryAddress(LguestAbi.SwitcherDirectoryIndex), (switcherTable * LguestAbi.PageSize) | PageBits.Kernel);
+        return true;
+    }
+
+    /// <summary>The shadow of a Guest directory. Address 0 is the mark of a slot that was never used, so it is never found.</summary>
+    private int Find(uint guestDirectory)
+    {
+        for (int i = 0; i < shadows.Length; i++)
+        {
+            if (shadows[i].GuestDirectory == guestDirectory && guestDirectory != 0 && shadows[i].Space is not null)
+            {
+                return i;
+            }
+        }
+        return NotFound;
+    }
+
+    private uint NextRandom()
+    {
+        // Marsaglia's xorshift: replacement needs no better.
+        randomState ^= randomState << 13;
+        randomState ^= randomState >> 17;
+        randomState ^= randomState << 5;
+        return randomState;
+    }
+
+    private static uint TableEntryAddress(uint directoryEntry, uint address) =>
+        (directoryEntry & PageBits.Frame) + (4 * ((address >> 12) & 1023));
+
+    private sealed class Shadow
+    {
+        /// <summary>Guest physical address of the directory that this one mirrors.</summary>
+        public uint GuestDirectory { get; set; }
+
+        /// <summary>Machine frame of the directory.</summary>
+        public uint Frame { get; set; }
+
+        /// <summary>The processor's view of it; null until the slot is first used.</summary>
+        public AddressSpace? Space { get; set; }
+
+        public uint EntryAddress(uint index) => (Frame * LguestAbi.PageSize) + (4 * index);
+    }
+}

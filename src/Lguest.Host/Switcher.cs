@@ -1,0 +1,197 @@
+// Between two worlds. In 2007 the Switcher was a page of assembler that swapped the processor's tables and registers; here the processor
+// is ours and ring 0 is C#, so what remains is its meaning: the two pages, and the exact moment at which the Guest's saved registers
+// become the processor's and back. The tables are real, in machine memory, and the Guest may look at them; the processor obeys them
+// and knows nothing of lguest.
+
+using System.Runtime.InteropServices;
+using Lguest.X86;
+using Lguest.X86.Memory;
+using Lguest.X86.State;
+
+namespace Lguest.Host;
+
+/// <summary>The Switcher pages of one Guest, and the way into the Guest and out of it.</summary>
+internal sealed class Switcher : IDisposable
+{
+    /// <summary>Pseudo trap number: the Guest's segment registers could not be loaded (ABI 12.4).</summary>
+    public const uint TrapInSwitcher = 256;
+
+    /// <summary>Vector with which other threads call the Host back: an ordinary hardware interrupt.</summary>
+    public const byte KickVector = 0xEF;
+
+    private const uint BusyTss32 = 0x8B00;
+
+    private readonly MachineMemory memory;
+    private readonly Processor processor;
+    private readonly uint registerFrame;
+    private readonly uint stateFrame;
+
+    private Switcher(MachineMemory memory, Processor processor, uint tableFrame, uint registerFrame, uint stateFrame)
+    {
+        this.memory = memory;
+        this.processor = processor;
+        TableFrame = tableFrame;
+        this.registerFrame = registerFrame;
+        this.stateFrame = stateFrame;
+    }
+
+    /// <summary>Frame of the page table that maps the pages; every shadow directory's entry 1023 names it.</summary>
+    public uint TableFrame { get; }
+
+    /// <summary>The Guest's registers: the truth about them whenever the processor is not running.</summary>
+    public ref LguestRegisters Registers =>
+        ref MemoryMarshal.AsRef<LguestRegisters>(memory.FrameBytes(registerFrame)[(int)RegisterPage.Registers..]);
+
+    /// <summary>Builds the pages; null when the arena is exhausted.</summary>
+    public static Switcher? TryCreate(MachineMemory memory, Processor processor)
+    {
+        Span<uint> frames = stackalloc uint[3];
+        for (int i = 0; i < frames.Length; i++)
+        {
+            if (!memory.TryAllocateFrame(out frames[i]))
+            {
+                foreach (uint frame in frames[..i])
+                {
+                    memory.FreeFrame(frame);
+                }
+                return null;
+            }
+        }
+        var switcher = new Switcher(memory, processor, frames[0], frames[1], frames[2]);
+        switcher.BuildPages();
+        switcher.LoadSystemRegisters();
+        return switcher;
+    }
+
+    /// <summary>Names the stack on which traps from ring 3 arrive in ring 1 (ABI 6.6).</summary>
+    public void SetStack(uint selector, uint esp)
+    {
+        memory.Write(StateAddress(StatePage.TssEsp1), esp);
+        memory.Write(StateAddress(StatePage.TssSs1), selector);
+    }
+
+    /// <summary>Replaces part of the IDT or GDT that the processor obeys.</summary>
+    public void WriteState(uint offset, ReadOnlySpan<byte> bytes) => memory.Write(StateAddress(offset), bytes);
+
+    /// <summary>Runs the Guest until something leads into ring 0; afterwards the registers are saved again.</summary>
+    /// <param name="space">Shadow directory to run on.</param>
+    /// <param name="taskSwitched">FPU instructions trap.</param>
+    public void RunGuest(AddressSpace space, bool taskSwitched)
+    {
+        if (!ReferenceEquals(processor.CurrentAddressSpace, space))
+        {
+            processor.CurrentAddressSpace = space;
+        }
+        ref CpuState state = ref processor.State;
+        state.Cr0 = taskSwitched ? state.Cr0 | Cr0.TaskSwitched : state.Cr0 & ~Cr0.TaskSwitched;
+
+        ref LguestRegisters registers = ref Registers;
+        registers.TrapNumber = TrapInSwitcher;
+        ref GeneralRegisters general = ref state.General;
+        general[(int)Register32.Eax] = registers.Eax;
+        general[(int)Register32.Ecx] = registers.Ecx;
+        general[(int)Register32.Edx] = registers.Edx;
+        general[(int)Register32.Ebx] = registers.Ebx;
+        general[(int)Register32.Ebp] = registers.Ebp;
+        general[(int)Register32.Esi] = registers.Esi;
+        general[(int)Register32.Edi] = registers.Edi;
+        var frame = new OuterRingFrame
+        {
+            Gs = (ushort)registers.Gs,
+            Fs = (ushort)registers.Fs,
+            Ds = (ushort)registers.Ds,
+            Es = (ushort)registers.Es,
+            Eip = registers.Eip,
+            Cs = (ushort)registers.Cs,
+            Eflags = registers.Eflags,
+            Esp = registers.Esp,
+            Ss = (ushort)registers.Ss,
+        };
+        if (!processor.TryLeaveHostRing(frame, out ProcessorExit fault))
+        {
+            registers.ErrorCode = fault.ErrorCode;
+            return;
+        }
+        Save(processor.Run());
+    }
+
+    /// <summary>Gives the frames back.</summary>
+    public void Dispose()
+    {
+        memory.FreeFrame(TableFrame);
+        memory.FreeFrame(registerFrame);
+        memory.FreeFrame(stateFrame);
+    }
+
+    private uint StateAddress(uint offset) => (stateFrame * LguestAbi.PageSize) + offset;
+
+    /// <summary>Saves what a ring-0 stub would have pushed. A machine-memory write, because ring 1 may execute this page too.</summary>
+    private void Save(in ProcessorExit exit)
+    {
+        ref CpuState state = ref processor.State;
+        ref GeneralRegisters general = ref state.General;
+        ref SegmentRegisters segments = ref state.Segments;
+        var registers = new LguestRegisters
+        {
+            Ebx = general[(int)Register32.Ebx],
+            Ecx = general[(int)Register32.Ecx],
+            Edx = general[(int)Register32.Edx],
+            Esi = general[(int)Register32.Esi],
+            Edi = general[(int)Register32.Edi],
+            Ebp = general[(int)Register32.Ebp],
+            Gs = segments[(int)SegmentName.GS].Selector,
+            Eax = general[(int)Register32.Eax],
+            Fs = segments[(int)SegmentName.FS].Selector,
+            Ds = segments[(int)SegmentName.DS].Selector,
+            Es = segments[(int)SegmentName.ES].Selector,
+            TrapNumber = exit.Kind == ExitKind.HostRing ? exit.Vector : (uint)Vector.DoubleFault,
+            ErrorCode = exit.ErrorCode,
+            Eip = state.Eip,
+            Cs = segments[(int)SegmentName.CS].Selector,
+            Eflags = state.Eflags,
+            Esp = general[(int)Register32.Esp],
+            Ss = segments[(int)SegmentName.SS].Selector,
+        };
+        memory.Write((registerFrame * LguestAbi.PageSize) + RegisterPage.Registers, registers);
+    }
+
+    private void BuildPages()
+    {
+        uint table = TableFrame * LguestAbi.PageSize;
+        memory.Write(table + (4 * SwitcherWindow.RegisterPageIndex), (registerFrame * LguestAbi.PageSize) | PageBits.Kernel);
+        memory.Write(table + (4 * SwitcherWindow.StatePageIndex), (stateFrame * LguestAbi.PageSize) | PageBits.KernelReadOnly);
+
+        WriteTableDescriptor(StatePage.GuestIdtDescriptor, StatePage.IdtSize, SwitcherWindow.StatePage + StatePage.Idt);
+        WriteTableDescriptor(StatePage.GuestGdtDescriptor, StatePage.GdtSize, SwitcherWindow.StatePage + StatePage.Gdt);
+        memory.Write(StateAddress(StatePage.TssEsp0), SwitcherWindow.RegisterPage + LguestAbi.PageSize);
+        memory.Write(StateAddress(StatePage.TssSs0), (uint)LguestAbi.LguestDataSelector);
+        memory.Write(StateAddress(StatePage.TssIoMapBase), (ushort)StatePage.TssSize);
+    }
+
+    private void WriteTableDescriptor(uint offset, uint size, uint address)
+    {
+        memory.Write(StateAddress(offset), (ushort)(size - 1));
+        memory.Write(StateAddress(offset) + 2, address);
+    }
+
+    /// <summary>What a 2007 Host had in the registers that the Guest cannot change.</summary>
+    private void LoadSystemRegisters()
+    {
+        ref CpuState state = ref processor.State;
+        state.Cr0 = Cr0.ProtectionEnable | Cr0.MonitorCoprocessor | Cr0.ExtensionType | Cr0.NumericError | Cr0.WriteProtect
+            | Cr0.AlignmentMask | Cr0.Paging;
+        state.Cr4 = Cr4.OsFxsr | Cr4.OsXmmExceptions;
+        state.Gdtr = new DescriptorTable { Base = SwitcherWindow.StatePage + StatePage.Gdt, Limit = StatePage.GdtSize - 1 };
+        state.Idtr = new DescriptorTable { Base = SwitcherWindow.StatePage + StatePage.Idt, Limit = StatePage.IdtSize - 1 };
+        state.Ldtr = default;
+        state.TaskRegister = new Segment
+        {
+            Selector = LguestAbi.TssSelector,
+            Base = SwitcherWindow.StatePage + StatePage.Tss,
+            Limit = StatePage.TssSize - 1,
+            Attributes = BusyTss32,
+        };
+        state.SysenterCs = 0;
+        processor.StateChanged();
+    }
+}
