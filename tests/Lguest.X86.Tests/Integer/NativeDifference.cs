@@ -27,6 +27,8 @@ internal sealed class NativeDifference(int seed) : IDisposable
 
     public uint WindowAddress => native.ScratchAddress + 4096 - (WindowSize / 2);
 
+    public Span<byte> Window => native.Scratch.Slice(4096 - (WindowSize / 2), WindowSize);
+
     public TestMachine Machine => machine;
 
     /// <summary>A value that is often an interesting one.</summary>
@@ -45,7 +47,7 @@ internal sealed class NativeDifference(int seed) : IDisposable
         {
             state.General[i] = Value();
         }
-        Span<byte> window = native.Scratch.Slice(4096 - (WindowSize / 2), WindowSize);
+        Span<byte> window = Window;
         for (int i = 0; i < WindowSize; i += 4)
         {
             BinaryPrimitives.WriteUInt32LittleEndian(window[i..], Value());
@@ -54,7 +56,7 @@ internal sealed class NativeDifference(int seed) : IDisposable
     }
 
     /// <summary>Encodes a form with random operands; a memory operand's base register is pointed into the window.</summary>
-    /// <returns>The encoding for 32-bit mode, and where the address-size prefix must be inserted for 64-bit mode (-1: nowhere).</returns>
+    /// <returns>The encoding for 32-bit mode.</returns>
     public byte[] Encode(IntegerForm form, int size, ref NativeState state, bool? memory = null)
     {
         var bytes = new List<byte>();
@@ -96,8 +98,7 @@ internal sealed class NativeDifference(int seed) : IDisposable
     /// <summary>Executes the bytes on both and asserts that everything but the undefined flags is equal.</summary>
     public NativeState Check(string name, byte[] code, in NativeState before, uint undefinedFlags)
     {
-        Span<byte> window = native.Scratch.Slice(4096 - (WindowSize / 2), WindowSize);
-        machine.Memory.Write(WindowAddress, window);
+        machine.Memory.Write(WindowAddress, Window);
         machine.Load(code);
         before.CopyTo(ref machine.State);
         bool completed = machine.Step();
@@ -114,7 +115,7 @@ internal sealed class NativeDifference(int seed) : IDisposable
             Assert.True(expected.General[i] == actual.General[i], where);
         }
         Assert.True(((expected.Eflags ^ actual.Eflags) & ~undefinedFlags) == 0, where);
-        Assert.True(window.SequenceEqual(machine.Read(WindowAddress, WindowSize)), "memory differs: " + where);
+        Assert.True(Window.SequenceEqual(machine.Read(WindowAddress, WindowSize)), "memory differs: " + where);
         return expected;
     }
 
