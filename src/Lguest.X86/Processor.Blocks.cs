@@ -1,53 +1,262 @@
-// Runs of bytes that string instructions may touch directly: inside one page, inside the segment, known to the TLB. Copying and
-// clearing memory is a large part of what a kernel does, and the host does it a page at a time much faster than element by element.
+// Between the engine and the block cache: finding the block at EIP, decoding it when it is new, and noticing when code changes.
 
+using Iced.Intel;
+using Lguest.X86.Execution;
+using Lguest.X86.Instructions;
 using Lguest.X86.Memory;
 using Lguest.X86.State;
 
 namespace Lguest.X86;
 
-public sealed unsafe partial class Processor
+public sealed unsafe partial class Processor : ICodeTracker
 {
-    /// <summary>The longest run that begins (or, backward, ends) with the element at an offset and may be accessed at will.</summary>
-    /// <param name="name">Segment register.</param>
-    /// <param name="offset">Offset of the element.</param>
-    /// <param name="mask">Where offsets wrap: all ones in the address size.</param>
-    /// <param name="size">Bytes of the element.</param>
-    /// <param name="backward">The run extends to lower addresses.</param>
-    /// <param name="write">Write rather than read.</param>
-    /// <returns>
-    /// Empty when the element needs the ordinary path: it crosses a boundary, would fault, or somebody must hear of the access.
-    /// </returns>
-    internal Span<byte> Block(SegmentName name, uint offset, uint mask, uint size, bool backward, bool write)
+    private readonly BlockCache blocks;
+    private readonly BlockDecoder blockDecoder = new();
+    private readonly FetchReader fetchReader;
+    private readonly Decoder decoder16;
+    private readonly Decoder decoder32;
+    private uint blockMode;
+
+    /// <summary>Drops decoded code that a write has changed.</summary>
+    void ICodeTracker.CodeFrameWritten(uint frame, uint offset, uint length)
     {
-        ref Segment segment = ref state->Segments[(int)name];
-        uint linear = segment.Base + offset;
-        uint inPage = linear & 0xFFF;
-        uint end = Math.Min(segment.Limit, mask);
-        bool plain = segment.Present && !alignmentChecks
-            && (segment.IsCode ? !write && segment.ReadableOrWritable : !segment.ConformingOrExpandDown && (!write || segment.ReadableOrWritable));
-        if (!plain || inPage + size > MachineMemory.FrameSize || end < size - 1 || offset > end - (size - 1))
+        if (blocks.Invalidate(frame, offset, length))
         {
-            return [];
+            leaveBlocks = true;
         }
-        // SAFETY: the tag says that the whole page is readable (or writable without notice) at the entry's host address; the run was
-        // cut to that page above.
+    }
+
+    /// <summary>Recomputes what blocks may assume from the segment registers.</summary>
+    private void UpdateMode()
+    {
+        ref SegmentRegisters segments = ref state->Segments;
+        ref Segment code = ref segments[(int)SegmentName.CS];
+        state->General[GeneralRegisters.FsBaseIndex] = segments[(int)SegmentName.FS].Base;
+        state->General[GeneralRegisters.GsBaseIndex] = segments[(int)SegmentName.GS].Base;
+        uint mode = code.Big ? BlockMode.Code32 : 0;
+        bool flat = code.Big && code.Base == 0 && code.Limit == 0xFFFF_FFFF && !alignmentChecks && !watchpointsArmed
+            && IsFlat(segments[(int)SegmentName.DS]) && IsFlat(segments[(int)SegmentName.ES])
+            && IsFlat(segments[(int)SegmentName.SS]) && segments[(int)SegmentName.SS].Big;
+        if (flat)
+        {
+            mode |= BlockMode.Flat
+                | (IsUnlimited(segments[(int)SegmentName.FS]) ? BlockMode.FsUnlimited : 0)
+                | (IsUnlimited(segments[(int)SegmentName.GS]) ? BlockMode.GsUnlimited : 0);
+        }
+        if (mode != blockMode)
+        {
+            blockMode = mode;
+            leaveBlocks = true;
+        }
+    }
+
+    /// <summary>Finds or decodes the block at EIP.</summary>
+    /// <param name="link">Where to remember the block for next time; cleared when that place is gone or the block cannot be linked to.</param>
+    /// <returns>Null when the code cannot be fetched; the exception is noted.</returns>
+    private Block* FindBlock(ref Block** link)
+    {
+        // SAFETY: the cache's blocks stay in place until it is emptied, which Decode reports by the flush count.
         unsafe
         {
-            TlbEntry* entry = currentTlb.Data + ((linear >> 12) % SoftTlb.Entries);
-            uint page = linear & 0xFFFF_F000;
-            if ((write ? entry->WriteTag : entry->ReadTag) != page
-                && (!TryFillData(currentTlb, linear, write, out _) || (write ? entry->WriteTag : entry->ReadTag) != page))
+            uint eip = state->Eip;
+            ref Segment code = ref state->Segments[(int)SegmentName.CS];
+            if (eip > code.Limit)
             {
-                return [];
+                Fault(Vector.GeneralProtection);
+                return null;
             }
-            byte* host = (byte*)(entry->Addend + (nint)linear);
-            if (backward)
+            if (!TryFillExecute(code.Base + eip, out uint physical))
             {
-                uint before = Math.Min(inPage, offset);
-                return new Span<byte>(host - before, (int)(before + size));
+                return null;
             }
-            return new Span<byte>(host, (int)(Math.Min(MachineMemory.FrameSize - 1 - inPage, end - offset) + 1));
+            Block* block = blocks.Find(physical, eip, blockMode);
+            if (block != null && block->LastFrame != block->Frame && !LastFrameMatches(block, code.Base))
+            {
+                block->Mode = Block.Dead;
+                block = null;
+            }
+            if (block == null)
+            {
+                long flushes = blocks.Flushes;
+                block = DecodeBlock(physical);
+                if (blocks.Flushes != flushes)
+                {
+                    link = null;
+                }
+                if (block == null)
+                {
+                    return null;
+                }
+            }
+            if ((blockMode & BlockMode.Flat) != 0 && block->LastFrame == block->Frame)
+            {
+                blocks.JumpTable[BlockCache.JumpIndex(eip)] = block;
+                if (link != null)
+                {
+                    *link = block;
+                }
+            }
+            link = null;
+            return block;
+        }
+    }
+
+    private bool LastFrameMatches(Block* block, uint codeBase)
+    {
+        // SAFETY: the caller's block is alive.
+        unsafe
+        {
+            uint last = codeBase + block->EndEip - 1;
+            return TryFillExecute(last, out uint physical) && physical >> 12 == block->LastFrame;
+        }
+    }
+
+    private Block* DecodeBlock(uint physical)
+    {
+        ref Segment code = ref state->Segments[(int)SegmentName.CS];
+        uint start = state->Eip;
+        bool wholeSegment = code.Limit == 0xFFFF_FFFF;
+        Decoder decoder = code.Big ? decoder32 : decoder16;
+        fetchReader.Start(code.Base + start);
+        decoder.IP = start;
+        blockDecoder.Begin(blockMode);
+        uint end = start;
+        uint lastPhysical = physical;
+        while (true)
+        {
+            Instruction instruction = decoder.Decode();
+            bool crosses = (((code.Base + start) ^ (code.Base + end + (uint)instruction.Length - 1)) & 0xFFFF_F000) != 0;
+            if (blockDecoder.Count > 0 && (crosses || fetchReader.Failed))
+            {
+                break;
+            }
+            if (fetchReader.Failed)
+            {
+                return null;
+            }
+            if (end + (uint)instruction.Length - 1 > code.Limit)
+            {
+                Fault(Vector.GeneralProtection);
+                return null;
+            }
+            bool last = blockDecoder.Add(instruction);
+            end += (uint)instruction.Length;
+            lastPhysical = fetchReader.LastPhysical;
+            if (last || crosses || !wholeSegment || ((code.Base + end) & 0xFFF) == 0)
+            {
+                break;
+            }
+        }
+        blockDecoder.End();
+        return StoreBlock(physical, start, end - start, lastPhysical >> 12);
+    }
+
+    private Block* StoreBlock(uint physical, uint eip, uint length, uint lastFrame)
+    {
+        // SAFETY: Reserve gives room for the largest possible block: head, 257 operations and 64 instructions.
+        unsafe
+        {
+            byte* place = blocks.Reserve();
+            var block = (Block*)place;
+            *block = new Block
+            {
+                Eip = eip,
+                Mode = blockMode,
+                Frame = physical >> 12,
+                LastFrame = lastFrame,
+                Count = blockDecoder.Count,
+                Length = length,
+                TakenEip = blockDecoder.TakenEip,
+                OpCount = blockDecoder.OpCount,
+            };
+            byte* next = place + sizeof(Block);
+            blockDecoder.Ops.CopyTo(new Span<Op>(next, block->OpCount));
+            next += block->OpCount * sizeof(Op);
+            blockDecoder.Instructions.CopyTo(new Span<DecodedInstruction>(next, block->Count));
+            next += block->Count * sizeof(DecodedInstruction);
+            TrackCode(block->Frame);
+            TrackCode(block->LastFrame);
+            blocks.Commit(block, physical, (uint)(next - place));
+            if (block->LastFrame != block->Frame)
+            {
+                blocks.NoteCrossing(block);
+            }
+            return block;
+        }
+    }
+
+    /// <summary>From now on writes to a frame are noticed.</summary>
+    private void TrackCode(uint frame)
+    {
+        if (memory.FrameHoldsCode(frame))
+        {
+            return;
+        }
+        memory.SetFrameHoldsCode(frame, true);
+        // SAFETY: the address is only compared.
+        unsafe
+        {
+            byte* page = memory.FrameAddress(frame);
+            foreach (AddressSpace space in addressSpaces)
+            {
+                space.ProtectHostPage(page);
+            }
+        }
+    }
+
+    /// <summary>Decodes the one instruction at EIP without remembering it.</summary>
+    /// <exception cref="GuestFault">It cannot be fetched.</exception>
+    private DecodedInstruction Fetch()
+    {
+        ref Segment code = ref state->Segments[(int)SegmentName.CS];
+        Decoder decoder = code.Big ? decoder32 : decoder16;
+        fetchReader.Start(code.Base + state->Eip);
+        decoder.IP = state->Eip;
+        Instruction instruction = decoder.Decode();
+        if (fetchReader.Failed)
+        {
+            throw guestFault;
+        }
+        if (state->Eip + (uint)instruction.Length - 1 > code.Limit || state->Eip > code.Limit)
+        {
+            throw Fault(Vector.GeneralProtection);
+        }
+        return new DecodedInstruction { Instruction = instruction, Handler = InstructionTable.Instance.IndexOf(instruction) };
+    }
+
+    /// <summary>Feeds the decoder from linear memory, page by page as it asks.</summary>
+    private sealed class FetchReader(Processor cpu) : CodeReader
+    {
+        private uint linear;
+        private uint physical;
+        private bool translated;
+
+        /// <summary>A byte that the decoder needed could not be fetched; the exception is noted.</summary>
+        public bool Failed { get; private set; }
+
+        /// <summary>Physical address of the last byte read.</summary>
+        public uint LastPhysical => physical - 1;
+
+        public void Start(uint address)
+        {
+            linear = address;
+            Failed = false;
+            translated = false;
+        }
+
+        public override int ReadByte()
+        {
+            if (!translated || (linear & 0xFFF) == 0)
+            {
+                translated = cpu.TryFillExecute(linear, out physical);
+                if (!translated)
+                {
+                    Failed = true;
+                    return -1;
+                }
+            }
+            linear++;
+            return cpu.memory.Read<byte>(physical++);
         }
     }
 }

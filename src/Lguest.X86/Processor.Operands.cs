@@ -14,9 +14,6 @@ internal readonly record struct Operand(bool IsMemory, uint Location, int Size);
 
 public sealed unsafe partial class Processor
 {
-    /// <summary>EIP behind the current instruction; control instructions overwrite it.</summary>
-    internal uint NextEip { get; set; }
-
     /// <summary>Value of operand <paramref name="index"/>: register or memory zero-extended, immediates sign-extended to 32 bits.</summary>
     internal uint ReadOperand(in Instruction instruction, int index)
     {

@@ -1,4 +1,6 @@
-using Iced.Intel;
+// The outer loop: it lets the engine run, and between two instructions does what a processor does there: takes an interrupt, delivers
+// an exception, single-steps, or gives up control to whoever owns ring 0.
+
 using Lguest.X86.Execution;
 using Lguest.X86.Instructions;
 using Lguest.X86.State;
@@ -7,22 +9,74 @@ namespace Lguest.X86;
 
 public sealed unsafe partial class Processor
 {
-    /// <summary>No interrupt before the next instruction has completed: STI, MOV SS and POP SS ask for it (Intel SDM volume 3, 6.8.3).</summary>
-    internal bool InterruptShadow { get; set; }
+    private readonly InstructionHandler[] handlers = InstructionTable.Instance.Handlers;
+    private int attention;
+    private int interruptRequest;
+    private bool leaveBlocks;
+    private long instructionCount;
+    private int uncounted;
 
-    /// <summary>Decodes the instruction at EIP.</summary>
-    private Instruction Fetch()
+    /// <summary>EIP behind the current instruction; control instructions overwrite it.</summary>
+    internal uint NextEip { get; set; }
+
+    /// <summary>The next instruction runs before any interrupt is taken (after STI, MOV SS and POP SS).</summary>
+    internal bool InterruptShadow
     {
-        ref Segment code = ref state->Segments[(int)SegmentName.CS];
-        var reader = new FetchReader(this, code.Base + state->Eip);
-        Decoder decoder = Decoder.Create(code.Big ? 32 : 16, reader);
-        decoder.IP = state->Eip;
-        Instruction instruction = decoder.Decode();
-        if (decoder.LastError == DecoderError.NoMoreBytes)
+        get;
+        set
         {
-            throw guestFault;
+            field = value;
+            leaveBlocks = true;
         }
-        return instruction;
+    }
+
+    /// <summary>Instructions completed since the processor was made.</summary>
+    public long InstructionCount => instructionCount;
+
+    /// <summary>Runs until a gate leads into the Host's ring, the processor halts or shuts down.</summary>
+    public ProcessorExit Run()
+    {
+        hostExitPending = false;
+        while (true)
+        {
+            bool shadow = InterruptShadow;
+            if (shadow)
+            {
+                InterruptShadow = false;
+            }
+            else if (Interlocked.Exchange(ref attention, 0) != 0)
+            {
+                TakeInterrupt();
+            }
+            if (!hostExitPending)
+            {
+                bool stepping = (state->SystemFlags & Eflags.Trap) != 0 || breakpointsArmed;
+                if (shadow || stepping)
+                {
+                    StepWithDebug();
+                }
+                else
+                {
+                    state->SystemFlags &= ~Eflags.Resume;
+                    if (!TryExecuteBlocks())
+                    {
+                        DeliverPendingException();
+                    }
+                }
+            }
+            if (hostExitPending)
+            {
+                return hostExit;
+            }
+        }
+    }
+
+    /// <summary>Asks for an external interrupt, as a device would at the processor's INTR pin; a later request replaces an earlier one.</summary>
+    /// <remarks>May be called from any thread; a running processor answers within microseconds if IF is set.</remarks>
+    public void RequestInterrupt(byte vector)
+    {
+        Volatile.Write(ref interruptRequest, 0x100 | vector);
+        Interlocked.Exchange(ref attention, 1);
     }
 
     /// <summary>Executes one instruction on the reference path, without delivering an exception that it raises.</summary>
@@ -31,11 +85,11 @@ public sealed unsafe partial class Processor
     {
         try
         {
-            Instruction instruction = Fetch();
-            NextEip = instruction.NextIP32;
-            InstructionHandler? handler = InstructionTable.Instance.Find(instruction) ?? throw Fault(Vector.InvalidOpcode);
-            handler(this, instruction);
+            DecodedInstruction decoded = Fetch();
+            NextEip = decoded.Instruction.NextIP32;
+            handlers[decoded.Handler](this, in decoded.Instruction);
             state->Eip = NextEip;
+            instructionCount++;
             return true;
         }
         catch (GuestFault)
@@ -44,44 +98,30 @@ public sealed unsafe partial class Processor
         }
     }
 
-    /// <summary>Runs until a gate leads into the Host's ring, the processor halts or shuts down.</summary>
-    public ProcessorExit Run() => throw new NotSupportedException("The engine is not connected yet.");
-
-    /// <summary>Asks for an external interrupt, as a device would at the processor's INTR pin; a later request replaces an earlier one.</summary>
-    /// <remarks>May be called from any thread; a running processor answers within microseconds if IF is set.</remarks>
-    public void RequestInterrupt(byte vector) => Volatile.Write(ref interruptRequest, 0x100 | vector);
-
-    private int interruptRequest;
-
-    /// <summary>Leaves the Host's ring for ring 1 or 3 as the instructions <c>pop %gs; pop %fs; pop %ds; pop %es; iret</c> would.</summary>
-    /// <returns>False when a segment register cannot be loaded: the fault that ring 0 would have seen is described by the exit.</returns>
-    public bool TryLeaveHostRing(in OuterRingFrame frame, out ProcessorExit fault) => throw new NotSupportedException("The engine is not connected yet.");
-
-    private sealed class FetchReader(Processor cpu, uint linear) : CodeReader
+    private void TakeInterrupt()
     {
-        private uint next = linear;
-
-        public override int ReadByte()
+        // A request that IF holds back stays; whatever sets IF raises the attention again (StateChanged).
+        if ((state->SystemFlags & Eflags.Interrupt) != 0)
         {
-            if (!cpu.TryFillExecute(next, out uint physical))
+            int request = Interlocked.Exchange(ref interruptRequest, 0);
+            if (request != 0)
             {
-                return -1;
+                DeliverExternal((byte)request);
             }
-            next++;
-            return cpu.memory.Read<byte>(physical);
         }
     }
-}
 
-/// <summary>What the Host's ring restores when it returns to an outer ring.</summary>
-public struct OuterRingFrame
-{
-    /// <summary>GS, FS, DS and ES, loaded in this order.</summary>
-    public ushort Gs, Fs, Ds, Es;
-
-    /// <summary>EIP, EFLAGS and ESP of the outer ring.</summary>
-    public uint Eip, Eflags, Esp;
-
-    /// <summary>CS and SS of the outer ring; their RPL is the ring.</summary>
-    public ushort Cs, Ss;
+    private bool TryExecuteBlocks()
+    {
+        try
+        {
+            return !ExecuteBlocks();
+        }
+        catch (GuestFault)
+        {
+            instructionCount -= uncounted;
+            uncounted = 0;
+            return false;
+        }
+    }
 }

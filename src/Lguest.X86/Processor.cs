@@ -3,6 +3,7 @@
 // instructions themselves live in Instructions/, one file a family.
 
 using System.Runtime.InteropServices;
+using Lguest.X86.Execution;
 using Lguest.X86.Memory;
 using Lguest.X86.State;
 
@@ -60,6 +61,11 @@ public sealed unsafe partial class Processor : IDisposable
             state = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);
             NativeMemory.Clear(state, (nuint)sizeof(CpuState));
         }
+        blocks = new BlockCache(memory);
+        fetchReader = new FetchReader(this);
+        decoder16 = Iced.Intel.Decoder.Create(16, fetchReader);
+        decoder32 = Iced.Intel.Decoder.Create(32, fetchReader);
+        memory.CodeTracker = this;
         currentSpace = CreateAddressSpace(0);
         currentTlb = currentSpace.Supervisor;
         Reset();
@@ -122,6 +128,7 @@ public sealed unsafe partial class Processor : IDisposable
         {
             space.Dispose();
         }
+        blocks.Dispose();
         // SAFETY: allocated in the constructor, released once; nobody runs the processor any more.
         unsafe
         {

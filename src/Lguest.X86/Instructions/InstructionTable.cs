@@ -14,11 +14,13 @@ internal sealed class InstructionTable
     /// <summary>The one table.</summary>
     public static readonly InstructionTable Instance = new();
 
-    private readonly Dictionary<Mnemonic, InstructionHandler> byMnemonic = [];
-    private readonly Dictionary<Code, InstructionHandler> byCode = [];
+    private readonly List<InstructionHandler> handlers = [];
+    private readonly Dictionary<Mnemonic, int> byMnemonic = [];
+    private readonly Dictionary<Code, int> byCode = [];
 
     private InstructionTable()
     {
+        handlers.Add(static (Processor cpu, in Instruction _) => throw cpu.Fault(State.Vector.InvalidOpcode));
         AluInstructions.Register(this);
         DataInstructions.Register(this);
         ShiftInstructions.Register(this);
@@ -29,19 +31,36 @@ internal sealed class InstructionTable
         ControlInstructions.Register(this);
         StringInstructions.Register(this);
         SegmentInstructions.Register(this);
+        FarTransferInstructions.Register(this);
         SystemInstructions.Register(this);
+        PortInstructions.Register(this);
         X87Instructions.Register(this);
         MmxInstructions.Register(this);
         SseInstructions.Register(this);
+        Handlers = [.. handlers];
     }
 
+    /// <summary>Handlers by the numbers that <see cref="IndexOf"/> gives; number 0 raises #UD.</summary>
+    public InstructionHandler[] Handlers { get; }
+
     /// <summary>Registers a handler for all encodings of a mnemonic.</summary>
-    public void Add(Mnemonic mnemonic, InstructionHandler handler) => byMnemonic[mnemonic] = handler;
+    public void Add(Mnemonic mnemonic, InstructionHandler handler)
+    {
+        byMnemonic[mnemonic] = handlers.Count;
+        handlers.Add(handler);
+    }
 
     /// <summary>Registers a handler for one encoding; it wins over the mnemonic's (MOVSD and CMPSD mean two things each).</summary>
-    public void Add(Code code, InstructionHandler handler) => byCode[code] = handler;
+    public void Add(Code code, InstructionHandler handler)
+    {
+        byCode[code] = handlers.Count;
+        handlers.Add(handler);
+    }
+
+    /// <summary>Number of an instruction's handler; 0 where the processor does not have the instruction.</summary>
+    public int IndexOf(in Instruction instruction) =>
+        byCode.TryGetValue(instruction.Code, out int index) ? index : byMnemonic.GetValueOrDefault(instruction.Mnemonic);
 
     /// <summary>The handler of an instruction, or null where the processor does not have it.</summary>
-    public InstructionHandler? Find(in Instruction instruction) =>
-        byCode.TryGetValue(instruction.Code, out InstructionHandler? handler) ? handler : byMnemonic.GetValueOrDefault(instruction.Mnemonic);
+    public InstructionHandler? Find(in Instruction instruction) => IndexOf(instruction) is > 0 and int index ? Handlers[index] : null;
 }

@@ -239,11 +239,11 @@ internal static class StringInstructions
 
         /// <summary>A run of source bytes that may be handled at once; empty for a single element and where there is none.</summary>
         public readonly Span<byte> SourceBlock() =>
-            Remaining == 1 ? [] : cpu.Block(sourceSegment, SourceOffset, mask, (uint)Size, Backward, false);
+            Remaining == 1 ? [] : cpu.DirectSpan(sourceSegment, SourceOffset, mask, (uint)Size, Backward, false);
 
         /// <summary>The same for the destination.</summary>
         public readonly Span<byte> DestinationBlock(bool write) =>
-            Remaining == 1 ? [] : cpu.Block(SegmentName.ES, DestinationOffset, mask, (uint)Size, Backward, write);
+            Remaining == 1 ? [] : cpu.DirectSpan(SegmentName.ES, DestinationOffset, mask, (uint)Size, Backward, write);
 
         /// <summary>Elements of this turn that fit in a run.</summary>
         public readonly uint ElementsIn(int bytes) => Math.Min(Remaining, (uint)bytes / (uint)Size);

@@ -33,9 +33,9 @@ public enum Register32
     Edi,
 }
 
-/// <summary>EAX to EDI, and three words that decoded address computations use as if they were registers.</summary>
-/// <remarks>Index 8 is always zero, 9 and 10 mirror the bases of FS and GS.</remarks>
-[InlineArray(11)]
+/// <summary>EAX to EDI, and four words that decoded operations use as if they were registers.</summary>
+/// <remarks>Index 8 is always zero, 9 and 10 mirror the bases of FS and GS, 11 holds a memory operand while an instruction runs.</remarks>
+[InlineArray(12)]
 public struct GeneralRegisters
 {
     /// <summary>Index of the word that is always zero.</summary>
@@ -46,6 +46,9 @@ public struct GeneralRegisters
 
     /// <summary>Index of the word that mirrors the base of GS.</summary>
     internal const int GsBaseIndex = 10;
+
+    /// <summary>Index of the word that holds a memory operand inside an instruction.</summary>
+    internal const int TemporaryIndex = 11;
 
     private uint first;
 }

@@ -49,6 +49,74 @@ public struct LazyFlags
         Carries = (carry ? CarryBit : 0) | (carry != overflow ? CarryXorOverflowBit : 0) | (adjust ? AdjustBit : 0);
     }
 
+    /// <summary>SF differs from OF: the last comparison found a signed "less".</summary>
+    public readonly bool Less => (int)(Result ^ (Carries << 31) ^ Carries ^ (Carries << 1)) < 0;
+
+    /// <summary>Evaluates a condition by its number in the instruction encoding, 0 (O) to 15 (G).</summary>
+    public readonly bool Condition(int number)
+    {
+        bool value = (number >> 1) switch
+        {
+            0 => Overflow,
+            1 => Carry,
+            2 => Zero,
+            3 => Zero || Carry,
+            4 => Sign,
+            5 => Parity,
+            6 => Less,
+            _ => Zero || Less,
+        };
+        return value != ((number & 1) != 0);
+    }
+
+    /// <summary>Flags of a rotation: CF and OF change, the others stay.</summary>
+    public void SetRotate(bool carry, bool overflow)
+    {
+        Carry = carry;
+        Overflow = overflow;
+    }
+
+    /// <summary>32-bit SHL by 1 to 31; OF is the exclusive or of CF and the result's sign for every count.</summary>
+    public uint ShiftLeft(uint value, int count)
+    {
+        uint result = value << count;
+        uint carry = (value >> (32 - count)) & 1;
+        Result = result;
+        Carries = (carry << 31) | ((result >> 1) & CarryXorOverflowBit);
+        return result;
+    }
+
+    /// <summary>32-bit SHR by 1 to 31; OF is the bit that the last single shift took from the top.</summary>
+    public uint ShiftRight(uint value, int count)
+    {
+        uint before = value >> (count - 1);
+        uint carry = before & 1;
+        uint result = before >> 1;
+        Result = result;
+        Carries = (carry << 31) | ((carry << 30) ^ ((before >> 1) & CarryXorOverflowBit));
+        return result;
+    }
+
+    /// <summary>32-bit SAR by 1 to 31; OF is cleared.</summary>
+    public uint ShiftArithmeticRight(uint value, int count)
+    {
+        uint before = (uint)((int)value >> (count - 1));
+        uint carry = before & 1;
+        uint result = (uint)((int)before >> 1);
+        Result = result;
+        Carries = (carry << 31) | (carry << 30);
+        return result;
+    }
+
+    /// <summary>32-bit IMUL with a 32-bit result: CF and OF say that it does not fit.</summary>
+    public uint MultiplySigned(uint a, uint b)
+    {
+        long product = (long)(int)a * (int)b;
+        bool wide = product != (int)product;
+        SetResult((uint)product, 4, wide, wide, false);
+        return (uint)product;
+    }
+
     /// <summary>CF.</summary>
     public bool Carry
     {

@@ -1,0 +1,197 @@
+// Decoded blocks, found again by physical address, and dropped when the bytes they came from change. Blocks live in one arena that is
+// only ever emptied whole, and never while one of them runs: a block that dies under its own feet can finish its current operation.
+
+using Lguest.Platform;
+using Lguest.X86.Memory;
+
+namespace Lguest.X86.Execution;
+
+/// <summary>All decoded blocks of one processor.</summary>
+internal sealed unsafe class BlockCache : IDisposable
+{
+    /// <summary>Entries of the table that finds a block by EIP alone.</summary>
+    public const int JumpEntries = 1 << 14;
+
+    private const int Buckets = 1 << 15;
+    private const int GranuleBytes = 32;
+    private const uint ArenaBytes = 32 << 20;
+    private const uint LargestBlock = 64 * 1024;
+
+    private readonly MachineMemory memory;
+    private readonly HostMemory arena = new(ArenaBytes);
+    private readonly HostMemory tables = new((nuint)(((Buckets + JumpEntries) * sizeof(nint)) + (MachineMemory.FrameCount * sizeof(nint))));
+    private readonly Block** buckets;
+    private readonly Block** frameHeads;
+    private readonly Dictionary<uint, UInt128> codeGranules = [];
+    private uint used;
+
+    /// <summary>Makes an empty cache.</summary>
+    public BlockCache(MachineMemory memory)
+    {
+        this.memory = memory;
+        // SAFETY: the block of memory has room for the three tables side by side.
+        unsafe
+        {
+            JumpTable = (Block**)tables.Address;
+            buckets = JumpTable + JumpEntries;
+            frameHeads = buckets + Buckets;
+        }
+    }
+
+    /// <summary>Blocks by <see cref="JumpIndex"/> of their EIP; a hint that must be checked.</summary>
+    public Block** JumpTable { get; }
+
+    /// <summary>How often the arena was emptied.</summary>
+    public long Flushes { get; private set; }
+
+    /// <summary>Blocks decoded so far.</summary>
+    public long Decoded { get; private set; }
+
+    /// <summary>Place of an EIP in the jump table.</summary>
+    public static uint JumpIndex(uint eip) => (eip ^ (eip >> 14)) & (JumpEntries - 1);
+
+    /// <summary>Finds a block; null when it is not decoded.</summary>
+    public Block* Find(uint physical, uint eip, uint mode)
+    {
+        // SAFETY: chains link blocks of the arena; Clear resets chains and arena together.
+        unsafe
+        {
+            Block* block = buckets[Bucket(physical)];
+            while (block != null && !(block->Eip == eip && block->Mode == mode && block->Frame == physical >> 12))
+            {
+                block = block->HashNext;
+            }
+            return block;
+        }
+    }
+
+    /// <summary>Room for a block being decoded. Empties the cache when it is nearly full, so no block may be running.</summary>
+    public byte* Reserve()
+    {
+        if (used + LargestBlock > ArenaBytes)
+        {
+            Clear();
+        }
+        // SAFETY: used is below the arena's size.
+        unsafe
+        {
+            return arena.Address + used;
+        }
+    }
+
+    /// <summary>Enters a block that was built at the reserved place.</summary>
+    public void Commit(Block* block, uint physical, uint bytes)
+    {
+        // SAFETY: the decoder kept the block within LargestBlock bytes of the reserved place.
+        unsafe
+        {
+            used += (bytes + 15) & ~15u;
+            Decoded++;
+            Block** bucket = buckets + Bucket(physical);
+            block->HashNext = *bucket;
+            *bucket = block;
+            block->FrameNext = frameHeads[block->Frame];
+            frameHeads[block->Frame] = block;
+            if (block->LastFrame == block->Frame)
+            {
+                MarkCode(block->Frame, physical & 0xFFF, block->Length);
+            }
+            else
+            {
+                uint firstPart = MachineMemory.FrameSize - (physical & 0xFFF);
+                MarkCode(block->Frame, physical & 0xFFF, firstPart);
+                MarkCode(block->LastFrame, 0, block->Length - firstPart);
+            }
+        }
+    }
+
+    /// <summary>Drops the blocks of a frame if a write touches bytes that were decoded.</summary>
+    /// <returns>True when blocks were dropped.</returns>
+    public bool Invalidate(uint frame, uint offset, uint length)
+    {
+        if (!codeGranules.TryGetValue(frame, out UInt128 granules) || (granules & Granules(offset, length)) == 0)
+        {
+            return false;
+        }
+        // SAFETY: as in Find; a dead block stays readable until the arena is emptied.
+        unsafe
+        {
+            for (Block* block = frameHeads[frame]; block != null; block = block->FrameNext)
+            {
+                block->Mode = Block.Dead;
+            }
+            frameHeads[frame] = null;
+        }
+        if (crossing.Remove(frame, out List<nint>? blocks))
+        {
+            foreach (nint block in blocks)
+            {
+                // SAFETY: as above.
+                unsafe
+                {
+                    ((Block*)block)->Mode = Block.Dead;
+                }
+            }
+        }
+        codeGranules.Remove(frame);
+        memory.SetFrameHoldsCode(frame, false);
+        return true;
+    }
+
+    /// <summary>Notes that a frame's bytes are code. The caller has taken the frame's write permission out of every TLB.</summary>
+    private void MarkCode(uint frame, uint offset, uint length)
+    {
+        codeGranules.TryGetValue(frame, out UInt128 granules);
+        codeGranules[frame] = granules | Granules(offset, length);
+    }
+
+    private readonly Dictionary<uint, List<nint>> crossing = [];
+
+    /// <summary>Notes a block whose last byte lies in another frame, so that writes there drop it too.</summary>
+    public void NoteCrossing(Block* block)
+    {
+        // SAFETY: only the address is kept.
+        unsafe
+        {
+            if (!crossing.TryGetValue(block->LastFrame, out List<nint>? blocks))
+            {
+                crossing[block->LastFrame] = blocks = [];
+            }
+            blocks.Add((nint)block);
+        }
+    }
+
+    private static UInt128 Granules(uint offset, uint length)
+    {
+        int first = (int)offset / GranuleBytes;
+        int last = (int)(offset + length - 1) / GranuleBytes;
+        return (UInt128.MaxValue >> (127 - (last - first))) << first;
+    }
+
+    private static uint Bucket(uint physical) => (physical * 0x9E37_79B1) >> 17;
+
+    private void Clear()
+    {
+        new Span<byte>(tables.Address, (JumpEntries + Buckets) * sizeof(nint)).Clear();
+        foreach (uint frame in codeGranules.Keys)
+        {
+            // SAFETY: frame numbers are below FrameCount.
+            unsafe
+            {
+                frameHeads[frame] = null;
+            }
+            memory.SetFrameHoldsCode(frame, false);
+        }
+        codeGranules.Clear();
+        crossing.Clear();
+        used = 0;
+        Flushes++;
+    }
+
+    /// <summary>Releases the arena.</summary>
+    public void Dispose()
+    {
+        arena.Dispose();
+        tables.Dispose();
+    }
+}

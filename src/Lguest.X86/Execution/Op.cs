@@ -1,0 +1,136 @@
+// What the interpreter executes: IA-32 instructions cut into small operations of sixteen bytes, decoded once and run many times. A
+// register form is one operation; an instruction that computes on memory becomes load, compute and store around a temporary register,
+// so that a handful of loads and stores serves every kind of arithmetic. Only the first operation of an instruction can fault, and
+// whenever a fast operation meets something unusual, the whole instruction goes to its reference handler instead.
+
+using System.Runtime.InteropServices;
+
+namespace Lguest.X86.Execution;
+
+/// <summary>What an <see cref="Op"/> does. R0 is the destination, R1 the source; 8-bit forms name bytes, the others whole registers.</summary>
+internal enum OpCode : ushort
+{
+    /// <summary>Run the reference handler, then go on.</summary>
+    Reference,
+
+    /// <summary>Run the reference handler, then leave the block.</summary>
+    ReferenceLast,
+
+    /// <summary>The block ends without a branch; go on at its end.</summary>
+    FallThrough,
+    Nop,
+
+    // Moves.
+    Move32, MoveImmediate32, Load32, Store32, StoreImmediate32,
+    Move8, MoveImmediate8, Load8, Store8, StoreImmediate8,
+    Move16, Load16, Store16, StoreImmediate16,
+    ZeroExtend8, ZeroExtend16, SignExtend8, SignExtend16,
+    LoadZeroExtend8, LoadZeroExtend16, LoadSignExtend8, LoadSignExtend16,
+    LoadEffectiveAddress, Exchange32, ConditionalMove, SetCondition, SignIntoEdx, SignExtendAx, SwapBytes,
+
+    // Loads into the temporary register, and stores from it to the place that the load found.
+    LoadTemporary32, LoadTemporary8, LoadForUpdate32, LoadForUpdate8, StoreUpdate32, StoreUpdate8,
+
+    // Stack.
+    Push, PushImmediate, Pop, Leave,
+
+    // Arithmetic and logic on registers: the order of the eight is that of the instruction encoding.
+    Add32, Or32, AddCarry32, SubtractBorrow32, And32, Subtract32, Xor32, Compare32,
+    AddImmediate32, OrImmediate32, AddCarryImmediate32, SubtractBorrowImmediate32, AndImmediate32, SubtractImmediate32, XorImmediate32, CompareImmediate32,
+    Add8, Or8, AddCarry8, SubtractBorrow8, And8, Subtract8, Xor8, Compare8,
+    AddImmediate8, OrImmediate8, AddCarryImmediate8, SubtractBorrowImmediate8, AndImmediate8, SubtractImmediate8, XorImmediate8, CompareImmediate8,
+    Test32, TestImmediate32, Test8, TestImmediate8,
+    Increment32, Decrement32, Negate32, Not32,
+    ShiftLeft32, ShiftRight32, ShiftArithmeticRight32, RotateLeft32, RotateRight32,
+    ShiftLeftByCl32, ShiftRightByCl32, ShiftArithmeticRightByCl32,
+    DoubleShiftRight32, DoubleShiftLeft32,
+    Multiply32, MultiplyImmediate32, MultiplyWide32, MultiplyWideSigned32, BitTest32, BitTestImmediate32,
+
+    // Branches; the order of the sixteen conditions is that of the instruction encoding.
+    Jump, JumpIndirect, Call, CallIndirect, Return, ReturnRelease,
+    JumpOverflow, JumpNotOverflow, JumpBelow, JumpAboveOrEqual, JumpEqual, JumpNotEqual, JumpBelowOrEqual, JumpAbove,
+    JumpSign, JumpNotSign, JumpParity, JumpNotParity, JumpLess, JumpGreaterOrEqual, JumpLessOrEqual, JumpGreater,
+
+    // A comparison with the conditional jump that follows it.
+    CompareJumpEqual, CompareJumpNotEqual, CompareJumpBelow, CompareJumpAboveOrEqual, CompareJumpBelowOrEqual, CompareJumpAbove,
+    CompareJumpLess, CompareJumpGreaterOrEqual, CompareJumpLessOrEqual, CompareJumpGreater,
+    TestJumpEqual, TestJumpNotEqual, TestJumpSign, TestJumpNotSign, TestJumpLessOrEqual, TestJumpGreater,
+}
+
+/// <summary>One decoded operation.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct Op
+{
+    public OpCode Code;
+
+    /// <summary>Destination register (index of its word, or of its byte in 8-bit forms).</summary>
+    public byte R0;
+
+    /// <summary>Source register, or the number of a condition.</summary>
+    public byte R1;
+
+    /// <summary>Index of the base register's word; the zero word when there is none.</summary>
+    public byte Base;
+
+    /// <summary>Index of the index register's word; the zero word when there is none.</summary>
+    public byte Index;
+
+    /// <summary>Left shift of the index, 0 to 3.</summary>
+    public byte Scale;
+
+    /// <summary>Which instruction of the block this operation belongs to.</summary>
+    public byte Instruction;
+
+    /// <summary>Address displacement; in calls the return address.</summary>
+    public uint Displacement;
+
+    /// <summary>Immediate operand.</summary>
+    public uint Immediate;
+}
+
+/// <summary>Head of a decoded basic block; its operations and the instructions they came from follow it in memory.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct Block
+{
+    /// <summary>EIP of the first instruction.</summary>
+    public uint Eip;
+
+    /// <summary>Mode that the block was decoded for, or <see cref="Dead"/>.</summary>
+    public uint Mode;
+
+    /// <summary>Machine frame of the first byte.</summary>
+    public uint Frame;
+
+    /// <summary>Machine frame of the last byte; differs from <see cref="Frame"/> when the only instruction crosses a page border.</summary>
+    public uint LastFrame;
+
+    /// <summary>Number of instructions, 1 to 64.</summary>
+    public int Count;
+
+    /// <summary>Length of the block in bytes.</summary>
+    public uint Length;
+
+    /// <summary>Where a taken branch at the end leads.</summary>
+    public uint TakenEip;
+
+    /// <summary>Number of operations.</summary>
+    public int OpCount;
+
+    /// <summary>Block behind the taken branch, once known.</summary>
+    public Block* Taken;
+
+    /// <summary>Block behind the end, once known.</summary>
+    public Block* Next;
+
+    /// <summary>Next block in the same hash bucket.</summary>
+    public Block* HashNext;
+
+    /// <summary>Next block decoded from the same frame.</summary>
+    public Block* FrameNext;
+
+    /// <summary>A mode that no processor is in: the code has changed.</summary>
+    public const uint Dead = 0xFFFF_FFFF;
+
+    /// <summary>EIP behind the last instruction.</summary>
+    public readonly uint EndEip => Eip + Length;
+}

@@ -1,0 +1,236 @@
+// How an exception or interrupt finds its handler: through the IDT, the code segment's descriptor and, for a more privileged handler,
+// the stack in the TSS (Intel SDM volume 3, chapter 6). Where the handler's ring belongs to the Host, the search ends in C#: that is
+// how every trap of an lguest Guest reaches its hypervisor, and why the traps that stay inside the Guest cost nothing.
+
+using Lguest.X86.Execution;
+using Lguest.X86.State;
+
+namespace Lguest.X86;
+
+/// <summary>What caused an event; it decides privilege checks and error codes.</summary>
+internal enum EventSource
+{
+    /// <summary>The processor found a reason to interrupt the current instruction.</summary>
+    Exception,
+
+    /// <summary>INT n, INT3, INTO: the gate's privilege level is checked.</summary>
+    Instruction,
+
+    /// <summary>A device.</summary>
+    External,
+}
+
+public sealed unsafe partial class Processor
+{
+    private const uint ErrorCodeIdt = 2;
+    private const uint ImplementedFlags = 0x003F_7FD7;
+
+    private ProcessorExit hostExit;
+    private bool hostExitPending;
+
+    /// <summary>Whether a vector pushes an error code when the processor itself raises it.</summary>
+    private static bool HasErrorCode(byte vector) => vector is 8 or >= 10 and <= 14 or 17;
+
+    /// <summary>Delivers the noted exception at the current instruction; exceptions on the way follow the double-fault rules (6.15).</summary>
+    private void DeliverPendingException()
+    {
+        byte vector = pendingVector;
+        uint errorCode = pendingErrorCode;
+        if (vector != Vector.Debug)
+        {
+            // A fault saves RF set, so that the debugger's breakpoint on the restarted instruction does not trigger again.
+            state->SystemFlags |= Eflags.Resume;
+        }
+        while (true)
+        {
+            try
+            {
+                NextEip = state->Eip;
+                Deliver(vector, errorCode, EventSource.Exception, state->Eip);
+                state->Eip = NextEip;
+                return;
+            }
+            catch (GuestFault)
+            {
+                if (vector == Vector.DoubleFault)
+                {
+                    ExitToHost(new ProcessorExit(ExitKind.Shutdown, vector, 0));
+                    return;
+                }
+                bool doubleFault = (IsContributory(vector) && IsContributory(pendingVector))
+                    || (vector == Vector.PageFault && (pendingVector == Vector.PageFault || IsContributory(pendingVector)));
+                vector = doubleFault ? Vector.DoubleFault : pendingVector;
+                errorCode = doubleFault ? 0 : pendingErrorCode;
+            }
+        }
+    }
+
+    private static bool IsContributory(byte vector) => vector is 0 or >= 10 and <= 13;
+
+    /// <summary>Raises a trap behind the current instruction (INT n and its kin).</summary>
+    internal void SoftwareInterrupt(byte vector) => Deliver(vector, 0, EventSource.Instruction, NextEip);
+
+    /// <summary>Delivers a device's interrupt between two instructions.</summary>
+    private void DeliverExternal(byte vector)
+    {
+        try
+        {
+            NextEip = state->Eip;
+            Deliver(vector, 0, EventSource.External, state->Eip);
+            state->Eip = NextEip;
+        }
+        catch (GuestFault)
+        {
+            DeliverPendingException();
+        }
+    }
+
+    private void ExitToHost(in ProcessorExit exit)
+    {
+        hostExit = exit;
+        hostExitPending = true;
+    }
+
+    /// <summary>Follows the gate of a vector. On success NextEip is the handler; a refusal throws with nothing changed.</summary>
+    private void Deliver(byte vector, uint errorCode, EventSource source, uint returnEip)
+    {
+        uint external = source == EventSource.Instruction ? 0u : 1u;
+        uint gateError = ((uint)vector * 8) | ErrorCodeIdt | external;
+        if (((uint)vector * 8) + 7 > state->Idtr.Limit)
+        {
+            throw Fault(Vector.GeneralProtection, gateError);
+        }
+        ulong gate = ReadSystem<ulong>(state->Idtr.Base + ((uint)vector * 8));
+        uint low = (uint)gate;
+        uint high = (uint)(gate >> 32);
+        uint type = (high >> 8) & 0x1F;
+        if (type is not (0x06 or 0x07 or 0x0E or 0x0F))
+        {
+            throw Fault(Vector.GeneralProtection, gateError);
+        }
+        if (source == EventSource.Instruction && ((high >> 13) & 3) < state->PrivilegeLevel)
+        {
+            throw Fault(Vector.GeneralProtection, gateError);
+        }
+        if ((high & 0x8000) == 0)
+        {
+            throw Fault(Vector.SegmentNotPresent, gateError);
+        }
+        ushort selector = (ushort)(low >> 16);
+        if ((selector & 0xFFFC) == 0)
+        {
+            throw Fault(Vector.GeneralProtection, external);
+        }
+        uint selectorError = (selector & 0xFFFCu) | external;
+        Descriptor code = ReadDescriptor(selector, Vector.GeneralProtection, external);
+        if (!code.IsCode || code.PrivilegeLevel > state->PrivilegeLevel)
+        {
+            throw Fault(Vector.GeneralProtection, selectorError);
+        }
+        if (!code.Present)
+        {
+            throw Fault(Vector.SegmentNotPresent, selectorError);
+        }
+        int ring = code.IsConforming ? state->PrivilegeLevel : code.PrivilegeLevel;
+        if (options.HostOwnsRing0 && ring == 0)
+        {
+            ExitToHost(new ProcessorExit(ExitKind.HostRing, vector, errorCode));
+            return;
+        }
+
+        bool gate32 = (type & 8) != 0;
+        uint handler = gate32 ? (low & 0xFFFF) | (high & 0xFFFF_0000) : low & 0xFFFF;
+        Segment codeSegment = code.ToSegment((ushort)((selector & 0xFFFC) | ring));
+        if (handler > codeSegment.Limit)
+        {
+            throw Fault(Vector.GeneralProtection, external);
+        }
+        bool pushError = source == EventSource.Exception && HasErrorCode(vector);
+        PushInterruptFrame(ring, gate32 ? 4 : 2, returnEip, pushError ? errorCode : null, external);
+        MarkAccessed(code, selector);
+        state->Segments[(int)SegmentName.CS] = codeSegment;
+        uint cleared = Eflags.Trap | Eflags.NestedTask | Eflags.Resume | Eflags.Virtual8086;
+        if ((type & 1) == 0)
+        {
+            cleared |= Eflags.Interrupt;
+        }
+        state->SystemFlags &= ~cleared;
+        SetPrivilegeLevel(ring);
+        NextEip = handler;
+    }
+
+    /// <summary>Pushes the frame onto the stack that the handler will run on, and makes that stack current.</summary>
+    private void PushInterruptFrame(int ring, int size, uint returnEip, uint? errorCode, uint external)
+    {
+        bool inner = ring < state->PrivilegeLevel;
+        Segment stack = state->Segments[(int)SegmentName.SS];
+        uint esp = state->General[(int)Register32.Esp];
+        if (inner)
+        {
+            (stack, esp) = InnerStack(ring, external);
+        }
+        uint words = (inner ? 5u : 3u) + (errorCode is null ? 0u : 1u);
+        uint mask = stack.Big ? 0xFFFF_FFFF : 0xFFFFu;
+        uint bytes = words * (uint)size;
+        uint top = (esp - bytes) & mask;
+        if (!InLimit(stack, top, bytes))
+        {
+            throw Fault(Vector.StackFault, inner ? (stack.Selector & 0xFFFCu) | external : external);
+        }
+
+        // The frame of an inner ring lies in pages that only supervisors may write.
+        Memory.SoftTlb tlb = TlbFor(ring == 3);
+        uint linear = stack.Base + top;
+        Require(tlb, linear, true);
+        Require(tlb, linear + bytes - 1, true);
+        if (errorCode is { } code)
+        {
+            WriteFrameWord(tlb, ref linear, code, size);
+        }
+        WriteFrameWord(tlb, ref linear, returnEip, size);
+        WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.CS].Selector, size);
+        WriteFrameWord(tlb, ref linear, state->Eflags, size);
+        if (inner)
+        {
+            WriteFrameWord(tlb, ref linear, state->General[(int)Register32.Esp], size);
+            WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.SS].Selector, size);
+            state->Segments[(int)SegmentName.SS] = stack;
+        }
+        state->General[(int)Register32.Esp] = (esp & ~mask) | top;
+    }
+
+    private void WriteFrameWord(Memory.SoftTlb tlb, ref uint linear, uint value, int size)
+    {
+        if (size == 2)
+        {
+            Write(tlb, linear, (ushort)value);
+        }
+        else
+        {
+            Write(tlb, linear, value);
+        }
+        linear += (uint)size;
+    }
+
+    /// <summary>Stack of a more privileged ring, from the TSS (Intel SDM volume 3, 7.2.1).</summary>
+    internal (Segment Stack, uint Esp) InnerStack(int ring, uint external)
+    {
+        ref Segment task = ref state->TaskRegister;
+        bool task32 = (task.Attributes & 0x800) != 0;
+        uint offset = task32 ? 4 + ((uint)ring * 8) : 2 + ((uint)ring * 4);
+        uint last = offset + (task32 ? 5u : 3u);
+        if (!task.Present || last > task.Limit)
+        {
+            throw Fault(Vector.InvalidTss, (task.Selector & 0xFFFCu) | external);
+        }
+        uint esp = task32 ? ReadSystem<uint>(task.Base + offset) : ReadSystem<ushort>(task.Base + offset);
+        ushort selector = ReadSystem<ushort>(task.Base + offset + (task32 ? 4u : 2u));
+        if ((selector & 0xFFFC) == 0)
+        {
+            throw Fault(Vector.InvalidTss, external);
+        }
+        Descriptor descriptor = ReadDescriptor(selector, Vector.InvalidTss, external);
+        CheckStackDescriptor(descriptor, selector, ring, Vector.InvalidTss, external);
+        return (MarkAccessed(descriptor, selector).ToSegment(selector), esp);
+    }
+}
