@@ -96,6 +96,4 @@ internal static partial class X87Instructions
     }
 
     private static void ClearC1(ref FpuState fpu) => fpu.StatusWord &= unchecked((ushort)~X87Status.C1);
-
-    private static int StackIndex(Register register) => register - Iced.Intel.Register.ST0;
 }

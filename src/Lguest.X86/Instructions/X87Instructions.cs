@@ -9,6 +9,7 @@
 // (Intel SDM volume 1, 8.1.9).
 
 using System.Runtime.CompilerServices;
+using Iced.Intel;
 using Lguest.X86.FloatingPoint;
 using Lguest.X86.State;
 
@@ -20,6 +21,9 @@ internal static partial class X87Instructions
     {
         RegisterControl(table);
         RegisterEnvironment(table);
+        RegisterTransfer(table);
+        RegisterArithmetic(table);
+        RegisterCompare(table);
     }
 
     /// <summary>What every waiting instruction does first: #NM when the unit is not available, #MF when an exception is pending.</summary>
@@ -50,4 +54,116 @@ internal static partial class X87Instructions
             throw cpu.Fault(Vector.X87FloatingPoint);
         }
     }
+
+    /// <summary>Raises a stack underflow.</summary>
+    private static void Underflow(ref X87Context context) => context.Raised |= X87Status.Invalid | X87Status.StackFault;
+
+    /// <summary>Books the exceptions of a finished computation in the status word, and the instruction as the last one.</summary>
+    /// <param name="cpu">Processor.</param>
+    /// <param name="state">Its state.</param>
+    /// <param name="context">What was raised; C1 is cleared unless raised.</param>
+    /// <param name="cleared">Condition codes to clear besides.</param>
+    /// <returns>False when an unmasked exception, found before the computation, forbids to store the result and to pop.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool Commit(Processor cpu, ref CpuState state, in X87Context context, int cleared = X87Status.C1)
+    {
+        if (context.Unmasked != 0)
+        {
+            return CommitUnmasked(cpu, ref state, context, cleared);
+        }
+        state.Fpu.StatusWord = (ushort)((state.Fpu.StatusWord & ~cleared) | context.Raised);
+        NoteInstruction(ref state);
+        return true;
+    }
+
+    private static bool CommitUnmasked(Processor cpu, ref CpuState state, in X87Context context, int cleared)
+    {
+        ushort opcode = ReadOpcode(cpu);
+        int raised = context.Raised;
+        bool forbidden = (context.Unmasked & X87Status.BeforeComputation) != 0;
+        if (forbidden)
+        {
+            // What follows from a result that is never computed is not reported either.
+            raised &= ~(X87Status.Overflow | X87Status.Underflow | X87Status.Precision | ((raised & X87Status.StackFault) != 0 ? 0 : X87Status.C1));
+        }
+        state.Fpu.StatusWord = (ushort)((state.Fpu.StatusWord & ~cleared) | raised | X87Status.ErrorSummary | X87Status.Busy);
+        state.Fpu.LastOpcode = opcode;
+        NoteInstruction(ref state);
+        return !forbidden;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void NoteInstruction(ref CpuState state)
+    {
+        state.Fpu.LastInstructionPointer = state.Eip;
+        state.Fpu.LastInstructionSelector = state.Segments[(int)SegmentName.CS].Selector;
+    }
+
+    /// <summary>The low three bits of the first opcode byte and the second one, read again: they came from there a moment ago.</summary>
+    private static ushort ReadOpcode(Processor cpu)
+    {
+        uint linear = cpu.State.Segments[(int)SegmentName.CS].Base + cpu.State.Eip;
+        byte first = cpu.ReadLinear<byte>(linear);
+        while ((first & 0xF8) != 0xD8)
+        {
+            first = cpu.ReadLinear<byte>(++linear);
+        }
+        return (ushort)(((first & 7) << 8) | cpu.ReadLinear<byte>(linear + 1));
+    }
+
+    /// <summary>Reads the memory operand and notes its address as that of the last operand.</summary>
+    private static T LoadOperand<T>(Processor cpu, in Instruction instruction)
+        where T : unmanaged
+    {
+        SegmentName segment = Processor.MemorySegment(instruction);
+        uint offset = cpu.MemoryOffset(instruction);
+        T value = cpu.ReadLinear<T>(cpu.Linear(segment, offset, (uint)Unsafe.SizeOf<T>(), false));
+        NoteOperand(ref cpu.State, segment, offset);
+        return value;
+    }
+
+    /// <summary>Writes the memory operand and notes its address as that of the last operand.</summary>
+    private static void StoreOperand<T>(Processor cpu, in Instruction instruction, T value)
+        where T : unmanaged
+    {
+        SegmentName segment = Processor.MemorySegment(instruction);
+        uint offset = cpu.MemoryOffset(instruction);
+        cpu.WriteLinear(cpu.Linear(segment, offset, (uint)Unsafe.SizeOf<T>(), true), value);
+        NoteOperand(ref cpu.State, segment, offset);
+    }
+
+    /// <summary>Reads a memory operand of ten bytes: eight, and the two behind them.</summary>
+    private static (ulong Low, ushort High) LoadTenBytes(Processor cpu, in Instruction instruction)
+    {
+        SegmentName segment = Processor.MemorySegment(instruction);
+        uint offset = cpu.MemoryOffset(instruction);
+        uint linear = cpu.Linear(segment, offset, RegisterBytes, false);
+        ulong low = cpu.ReadLinear<ulong>(linear);
+        ushort high = cpu.ReadLinear<ushort>(linear + 8);
+        NoteOperand(ref cpu.State, segment, offset);
+        return (low, high);
+    }
+
+    private static void StoreTenBytes(Processor cpu, in Instruction instruction, ulong low, ushort high)
+    {
+        SegmentName segment = Processor.MemorySegment(instruction);
+        uint offset = cpu.MemoryOffset(instruction);
+        uint linear = cpu.Linear(segment, offset, RegisterBytes, true);
+        if ((linear & 0xFFF) > 0x1000 - RegisterBytes)
+        {
+            cpu.ProbeWrite(linear, RegisterBytes);
+        }
+        cpu.WriteLinear(linear, low);
+        cpu.WriteLinear(linear + 8, high);
+        NoteOperand(ref cpu.State, segment, offset);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void NoteOperand(ref CpuState state, SegmentName segment, uint offset)
+    {
+        state.Fpu.LastDataPointer = offset;
+        state.Fpu.LastDataSelector = state.Segments[(int)segment].Selector;
+    }
+
+    private static int StackIndex(Register register) => register - Iced.Intel.Register.ST0;
 }

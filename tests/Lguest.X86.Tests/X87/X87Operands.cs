@@ -1,6 +1,8 @@
 // Operands that find mistakes: every class of number and encoding, values next to the edges of formats, and patterns of bits that
 // round in every way.
 
+using System.Buffers.Binary;
+using Iced.Intel;
 using Lguest.X86.State;
 using Lguest.X86.Tests.Oracles;
 
@@ -92,5 +94,56 @@ internal sealed class X87Operands(int seed)
             state.SetSt(i, Partner(first));
         }
         return state;
+    }
+
+    /// <summary>Fills memory with an operand of a kind, sometimes close to a number, and random bytes behind it.</summary>
+    public void FillMemory(Span<byte> memory, Float80 near, MemorySize kind)
+    {
+        random.NextBytes(memory);
+        switch (kind)
+        {
+            case MemorySize.Float32:
+                BinaryPrimitives.WriteUInt32LittleEndian(memory, (uint)Narrow(near, 23, 8));
+                break;
+            case MemorySize.Float64:
+                BinaryPrimitives.WriteUInt64LittleEndian(memory, Narrow(near, 52, 11));
+                break;
+            case MemorySize.Float80:
+                Float80 value = Any();
+                BinaryPrimitives.WriteUInt64LittleEndian(memory, value.Significand);
+                BinaryPrimitives.WriteUInt16LittleEndian(memory[8..], value.SignExponent);
+                break;
+            case MemorySize.Bcd:
+                for (int i = 0; i < 9; i++)
+                {
+                    memory[i] = (byte)((random.Next(10) << 4) | random.Next(10));
+                }
+                memory[9] &= 0x80;
+                break;
+            default:
+                BinaryPrimitives.WriteInt64LittleEndian(memory, random.Next(4) == 0 ? random.Next(-2, 3) : random.NextInt64() >> random.Next(64));
+                break;
+        }
+    }
+
+    /// <summary>A number of a narrow format: random, an edge, or next to a given one.</summary>
+    private ulong Narrow(Float80 near, int fractionBits, int exponentBits)
+    {
+        int max = (1 << exponentBits) - 1;
+        int exponent = random.Next(4) switch
+        {
+            0 => random.Next(2) * max,
+            1 => Math.Clamp((near.SignExponent & 0x7FFF) - 16383 + (max >> 1), 0, max),
+            2 => random.Next(3) + ((max - 3) * random.Next(2)),
+            _ => random.Next(max + 1),
+        };
+        ulong fraction = random.Next(5) switch
+        {
+            0 => 0,
+            1 => (near.Significand << 1) >> (64 - fractionBits),
+            2 => 1UL << random.Next(fractionBits),
+            _ => (ulong)random.NextInt64() >> (63 - fractionBits),
+        };
+        return ((ulong)random.Next(2) << (fractionBits + exponentBits)) | ((ulong)exponent << fractionBits) | (fraction & ((1UL << fractionBits) - 1));
     }
 }
