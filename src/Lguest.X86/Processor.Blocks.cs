@@ -51,9 +51,9 @@ public sealed unsafe partial class Processor : ICodeTracker
     }
 
     /// <summary>Finds or decodes the block at EIP.</summary>
-    /// <param name="link">Where to remember the block for next time; cleared when that place is gone or the block cannot be linked to.</param>
+    /// <param name="link">Where to remember the block for next time, or null.</param>
     /// <returns>Null when the code cannot be fetched; the exception is noted.</returns>
-    private Block* FindBlock(ref Block** link)
+    private Block* FindBlock(Block** link)
     {
         // SAFETY: the cache's blocks stay in place until it is emptied, which Decode reports by the flush count.
         unsafe
@@ -96,7 +96,6 @@ public sealed unsafe partial class Processor : ICodeTracker
                     *link = block;
                 }
             }
-            link = null;
             return block;
         }
     }

@@ -435,11 +435,64 @@ internal sealed partial class BlockDecoder
         if (i.IsJccShortOrNear && i.NearBranchTarget <= uint.MaxValue && i.Op0Kind == OpKind.NearBranch32)
         {
             TakenEip = i.NearBranch32;
-            Emit((OpCode)((int)OpCode.JumpOverflow + ConditionNumber(i.ConditionCode)));
+            int condition = ConditionNumber(i.ConditionCode);
+            if (!TryFuse(condition))
+            {
+                Emit((OpCode)((int)OpCode.JumpOverflow + condition));
+            }
             return true;
         }
         ends = false;
         return false;
+    }
+
+    /// <summary>Turns a comparison that ends the block so far into one operation with the conditional jump behind it.</summary>
+    private bool TryFuse(int condition)
+    {
+        if (OpCount == 0)
+        {
+            return false;
+        }
+        ref Op last = ref ops[OpCount - 1];
+        bool test = last.Code is OpCode.Test32 or OpCode.TestImmediate32;
+        bool immediate = last.Code is OpCode.CompareImmediate32 or OpCode.TestImmediate32;
+        if (!test && last.Code is not (OpCode.Compare32 or OpCode.CompareImmediate32))
+        {
+            return false;
+        }
+        // B and AE never and always hold after TEST, O and NO too; compilers do not write them, nor P after a comparison of integers.
+        OpCode? fused = (condition, test) switch
+        {
+            (4, false) => OpCode.CompareJumpEqual,
+            (5, false) => OpCode.CompareJumpNotEqual,
+            (2, false) => OpCode.CompareJumpBelow,
+            (3, false) => OpCode.CompareJumpAboveOrEqual,
+            (6, false) => OpCode.CompareJumpBelowOrEqual,
+            (7, false) => OpCode.CompareJumpAbove,
+            (12, false) => OpCode.CompareJumpLess,
+            (13, false) => OpCode.CompareJumpGreaterOrEqual,
+            (14, false) => OpCode.CompareJumpLessOrEqual,
+            (15, false) => OpCode.CompareJumpGreater,
+            (4, true) => OpCode.TestJumpEqual,
+            (5, true) => OpCode.TestJumpNotEqual,
+            (8, true) => OpCode.TestJumpSign,
+            (9, true) => OpCode.TestJumpNotSign,
+            (14, true) => OpCode.TestJumpLessOrEqual,
+            (15, true) => OpCode.TestJumpGreater,
+            _ => null,
+        };
+        if (fused is not { } code)
+        {
+            return false;
+        }
+        last.Code = (immediate, test) switch
+        {
+            (false, _) => code,
+            (true, false) => (OpCode)((int)code + (OpCode.CompareImmediateJumpEqual - OpCode.CompareJumpEqual)),
+            (true, true) => (OpCode)((int)code + (OpCode.TestImmediateJumpEqual - OpCode.TestJumpEqual)),
+        };
+        last.Instruction = (byte)Count;
+        return true;
     }
 
     private bool TryIndirect(in Instruction i, OpCode code)

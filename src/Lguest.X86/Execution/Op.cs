@@ -54,7 +54,12 @@ internal enum OpCode : ushort
     // A comparison with the conditional jump that follows it.
     CompareJumpEqual, CompareJumpNotEqual, CompareJumpBelow, CompareJumpAboveOrEqual, CompareJumpBelowOrEqual, CompareJumpAbove,
     CompareJumpLess, CompareJumpGreaterOrEqual, CompareJumpLessOrEqual, CompareJumpGreater,
+    CompareImmediateJumpEqual, CompareImmediateJumpNotEqual, CompareImmediateJumpBelow, CompareImmediateJumpAboveOrEqual,
+    CompareImmediateJumpBelowOrEqual, CompareImmediateJumpAbove, CompareImmediateJumpLess, CompareImmediateJumpGreaterOrEqual,
+    CompareImmediateJumpLessOrEqual, CompareImmediateJumpGreater,
     TestJumpEqual, TestJumpNotEqual, TestJumpSign, TestJumpNotSign, TestJumpLessOrEqual, TestJumpGreater,
+    TestImmediateJumpEqual, TestImmediateJumpNotEqual, TestImmediateJumpSign, TestImmediateJumpNotSign,
+    TestImmediateJumpLessOrEqual, TestImmediateJumpGreater,
 }
 
 /// <summary>One decoded operation.</summary>

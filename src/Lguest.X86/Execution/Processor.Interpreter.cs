@@ -2,9 +2,9 @@
 // the state in place; the flags are two words left behind (LazyFlags). A memory operation asks the soft-TLB with one comparison and,
 // when that says no, jumps to one place below that fills the TLB, raises the page fault, or hands the whole instruction to its
 // reference handler. The method must stay within the limits above which the JIT compiles without optimising, so rare things live
-// elsewhere.
+// elsewhere, and the switch is as long as it is because everything in it is hot.
 
-using System.Numerics;
+using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using Lguest.X86.Execution;
 using Lguest.X86.Memory;
@@ -15,10 +15,20 @@ namespace Lguest.X86;
 public sealed unsafe partial class Processor
 {
     private const uint PageMask = 0xFFFF_F000;
-    private const uint CarryBit = 0x8000_0000;
-    private const uint CarryXorOverflow = 0x4000_0000;
-    private const uint AdjustBit = 8;
-    private const uint KeptCarries = CarryBit | CarryXorOverflow | AdjustBit;
+    private const int Eax = (int)Register32.Eax;
+    private const int Ecx = (int)Register32.Ecx;
+    private const int Edx = (int)Register32.Edx;
+    private const int Esp = (int)Register32.Esp;
+    private const int Ebp = (int)Register32.Ebp;
+    private const int Temporary = GeneralRegisters.TemporaryIndex;
+
+    /// <summary>Effective address of an operation: a linear address, since blocks with fast operations are flat.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint Address(uint* r, Op* op) => r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
+
+    /// <summary>The TLB entry that may know an address.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TlbEntry* Entry(TlbEntry* tlb, uint address) => tlb + ((address >> 12) % SoftTlb.Entries);
 
     /// <summary>Runs blocks from EIP until something needs the outer loop: attention, an exit, a mode change, or a noted exception.</summary>
     /// <returns>True when an exception is noted that must be delivered at EIP.</returns>
@@ -41,27 +51,18 @@ public sealed unsafe partial class Processor
             Block* block;
             Block** link = null;
             Op* op;
-            uint address;
-            uint a, b, result, eip;
             TlbEntry* entry;
+            ExecuteEntry* page;
             byte* target = null;
+            uint eip = s->Eip;
+            uint address, a, b;
             bool write;
-
-            eip = s->Eip;
 
         Lookup:
             block = jumpTable[BlockCache.JumpIndex(eip)];
-            if (block == null || block->Eip != eip || block->Mode != mode || (mode & BlockMode.Flat) == 0)
-            {
-                goto LookupSlow;
-            }
-            {
-                ExecuteEntry* page = instructionTlb + ((eip >> 12) % SoftTlb.ExecuteEntries);
-                if (page->Tag != (eip & PageMask) || page->Frame != block->Frame || block->Frame != block->LastFrame)
-                {
-                    goto LookupSlow;
-                }
-            }
+            if (block == null || block->Eip != eip || block->Mode != mode) goto LookupSlow;
+            page = instructionTlb + ((eip >> 12) % SoftTlb.ExecuteEntries);
+            if (page->Tag != (eip & PageMask) || page->Frame != block->Frame) goto LookupSlow;
             if (link != null)
             {
                 *link = block;
@@ -71,7 +72,8 @@ public sealed unsafe partial class Processor
 
         LookupSlow:
             s->Eip = eip;
-            block = FindBlock(ref link);
+            block = FindBlock(link);
+            link = null;
             if (block == null)
             {
                 return true;
@@ -90,900 +92,386 @@ public sealed unsafe partial class Processor
             {
                 switch (op->Code)
                 {
-                    case OpCode.Nop:
-                        op++;
-                        continue;
+                    case OpCode.Nop: op++; continue;
 
                     // Moves.
-                    case OpCode.Move32:
-                        r[op->R0] = r[op->R1];
-                        op++;
-                        continue;
-                    case OpCode.MoveImmediate32:
-                        r[op->R0] = op->Immediate;
-                        op++;
-                        continue;
+                    case OpCode.Move32: r[op->R0] = r[op->R1]; op++; continue;
+                    case OpCode.MoveImmediate32: r[op->R0] = op->Immediate; op++; continue;
                     case OpCode.Load32:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 3) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[op->R0] = *(uint*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 3) & PageMask)) goto ReadMiss;
+                        r[op->R0] = *(uint*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.Store32:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 3) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(uint*)(entry->Addend + (nint)address) = r[op->R1];
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 3) & PageMask)) goto WriteMiss;
+                        *(uint*)(entry->Addend + (nint)address) = r[op->R1]; op++; continue;
                     case OpCode.StoreImmediate32:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 3) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(uint*)(entry->Addend + (nint)address) = op->Immediate;
-                        op++;
-                        continue;
-                    case OpCode.Move8:
-                        ((byte*)r)[op->R0] = ((byte*)r)[op->R1];
-                        op++;
-                        continue;
-                    case OpCode.MoveImmediate8:
-                        ((byte*)r)[op->R0] = (byte)op->Immediate;
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 3) & PageMask)) goto WriteMiss;
+                        *(uint*)(entry->Addend + (nint)address) = op->Immediate; op++; continue;
+                    case OpCode.Move8: ((byte*)r)[op->R0] = ((byte*)r)[op->R1]; op++; continue;
+                    case OpCode.MoveImmediate8: ((byte*)r)[op->R0] = (byte)op->Immediate; op++; continue;
                     case OpCode.Load8:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != (address & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        ((byte*)r)[op->R0] = *(byte*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != (address & PageMask)) goto ReadMiss;
+                        ((byte*)r)[op->R0] = *(byte*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.Store8:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != (address & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(byte*)(entry->Addend + (nint)address) = ((byte*)r)[op->R1];
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->WriteTag != (address & PageMask)) goto WriteMiss;
+                        *(byte*)(entry->Addend + (nint)address) = ((byte*)r)[op->R1]; op++; continue;
                     case OpCode.StoreImmediate8:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != (address & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(byte*)(entry->Addend + (nint)address) = (byte)op->Immediate;
-                        op++;
-                        continue;
-                    case OpCode.Move16:
-                        *(ushort*)(r + op->R0) = *(ushort*)(r + op->R1);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->WriteTag != (address & PageMask)) goto WriteMiss;
+                        *(byte*)(entry->Addend + (nint)address) = (byte)op->Immediate; op++; continue;
+                    case OpCode.Move16: *(ushort*)(r + op->R0) = *(ushort*)(r + op->R1); op++; continue;
                     case OpCode.Load16:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 1) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        *(ushort*)(r + op->R0) = *(ushort*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 1) & PageMask)) goto ReadMiss;
+                        *(ushort*)(r + op->R0) = *(ushort*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.Store16:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 1) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(ushort*)(entry->Addend + (nint)address) = (ushort)r[op->R1];
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 1) & PageMask)) goto WriteMiss;
+                        *(ushort*)(entry->Addend + (nint)address) = (ushort)r[op->R1]; op++; continue;
                     case OpCode.StoreImmediate16:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 1) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(ushort*)(entry->Addend + (nint)address) = (ushort)op->Immediate;
-                        op++;
-                        continue;
-                    case OpCode.ZeroExtend8:
-                        r[op->R0] = ((byte*)r)[op->R1];
-                        op++;
-                        continue;
-                    case OpCode.ZeroExtend16:
-                        r[op->R0] = (ushort)r[op->R1];
-                        op++;
-                        continue;
-                    case OpCode.SignExtend8:
-                        r[op->R0] = (uint)((sbyte*)r)[op->R1];
-                        op++;
-                        continue;
-                    case OpCode.SignExtend16:
-                        r[op->R0] = (uint)(short)r[op->R1];
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 1) & PageMask)) goto WriteMiss;
+                        *(ushort*)(entry->Addend + (nint)address) = (ushort)op->Immediate; op++; continue;
+                    case OpCode.ZeroExtend8: r[op->R0] = ((byte*)r)[op->R1]; op++; continue;
+                    case OpCode.ZeroExtend16: r[op->R0] = (ushort)r[op->R1]; op++; continue;
+                    case OpCode.SignExtend8: r[op->R0] = (uint)((sbyte*)r)[op->R1]; op++; continue;
+                    case OpCode.SignExtend16: r[op->R0] = (uint)(short)r[op->R1]; op++; continue;
                     case OpCode.LoadZeroExtend8:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != (address & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[op->R0] = *(byte*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != (address & PageMask)) goto ReadMiss;
+                        r[op->R0] = *(byte*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.LoadZeroExtend16:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 1) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[op->R0] = *(ushort*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 1) & PageMask)) goto ReadMiss;
+                        r[op->R0] = *(ushort*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.LoadSignExtend8:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != (address & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[op->R0] = (uint)*(sbyte*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != (address & PageMask)) goto ReadMiss;
+                        r[op->R0] = (uint)*(sbyte*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.LoadSignExtend16:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 1) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[op->R0] = (uint)*(short*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
-                    case OpCode.LoadEffectiveAddress:
-                        r[op->R0] = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        op++;
-                        continue;
-                    case OpCode.Exchange32:
-                        a = r[op->R0];
-                        r[op->R0] = r[op->R1];
-                        r[op->R1] = a;
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 1) & PageMask)) goto ReadMiss;
+                        r[op->R0] = (uint)*(short*)(entry->Addend + (nint)address); op++; continue;
+                    case OpCode.LoadEffectiveAddress: r[op->R0] = Address(r, op); op++; continue;
+                    case OpCode.Exchange32: a = r[op->R0]; r[op->R0] = r[op->R1]; r[op->R1] = a; op++; continue;
                     case OpCode.ConditionalMove:
-                        if (f->Condition(op->Scale))
-                        {
-                            r[op->R0] = r[op->R1];
-                        }
-                        op++;
-                        continue;
-                    case OpCode.SetCondition:
-                        ((byte*)r)[op->R0] = f->Condition(op->R1) ? (byte)1 : (byte)0;
-                        op++;
-                        continue;
-                    case OpCode.SignIntoEdx:
-                        r[(int)Register32.Edx] = (uint)((int)r[(int)Register32.Eax] >> 31);
-                        op++;
-                        continue;
-                    case OpCode.SignExtendAx:
-                        r[(int)Register32.Eax] = (uint)(short)r[(int)Register32.Eax];
-                        op++;
-                        continue;
-                    case OpCode.SwapBytes:
-                        a = r[op->R0];
-                        r[op->R0] = (a << 24) | ((a & 0xFF00) << 8) | ((a >> 8) & 0xFF00) | (a >> 24);
-                        op++;
-                        continue;
+                        if (f->Condition(op->Scale)) r[op->R0] = r[op->R1];
+                        op++; continue;
+                    case OpCode.SetCondition: ((byte*)r)[op->R0] = f->Condition(op->R1) ? (byte)1 : (byte)0; op++; continue;
+                    case OpCode.SignIntoEdx: r[Edx] = (uint)((int)r[Eax] >> 31); op++; continue;
+                    case OpCode.SignExtendAx: r[Eax] = (uint)(short)r[Eax]; op++; continue;
+                    case OpCode.SwapBytes: r[op->R0] = BinaryPrimitives.ReverseEndianness(r[op->R0]); op++; continue;
 
-                    // The temporary register.
+                    // A memory operand on its way through the temporary register.
                     case OpCode.LoadTemporary32:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 3) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[GeneralRegisters.TemporaryIndex] = *(uint*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 3) & PageMask)) goto ReadMiss;
+                        r[Temporary] = *(uint*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.LoadTemporary8:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != (address & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[GeneralRegisters.TemporaryIndex] = *(byte*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->ReadTag != (address & PageMask)) goto ReadMiss;
+                        r[Temporary] = *(byte*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.LoadForUpdate32:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 3) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        target = (byte*)(entry->Addend + (nint)address);
-                        r[GeneralRegisters.TemporaryIndex] = *(uint*)target;
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 3) & PageMask)) goto WriteMiss;
+                        target = (byte*)(entry->Addend + (nint)address); r[Temporary] = *(uint*)target; op++; continue;
                     case OpCode.LoadForUpdate8:
-                        address = r[op->Base] + (r[op->Index] << op->Scale) + op->Displacement;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != (address & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        target = (byte*)(entry->Addend + (nint)address);
-                        r[GeneralRegisters.TemporaryIndex] = *target;
-                        op++;
-                        continue;
-                    case OpCode.StoreUpdate32:
-                        *(uint*)target = r[GeneralRegisters.TemporaryIndex];
-                        op++;
-                        continue;
-                    case OpCode.StoreUpdate8:
-                        *target = (byte)r[GeneralRegisters.TemporaryIndex];
-                        op++;
-                        continue;
+                        address = Address(r, op); entry = Entry(tlb, address);
+                        if (entry->WriteTag != (address & PageMask)) goto WriteMiss;
+                        target = (byte*)(entry->Addend + (nint)address); r[Temporary] = *target; op++; continue;
+                    case OpCode.StoreUpdate32: *(uint*)target = r[Temporary]; op++; continue;
+                    case OpCode.StoreUpdate8: *target = (byte)r[Temporary]; op++; continue;
 
                     // Stack.
                     case OpCode.Push:
-                        address = r[(int)Register32.Esp] - 4;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 3) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(uint*)(entry->Addend + (nint)address) = r[op->R1];
-                        r[(int)Register32.Esp] = address;
-                        op++;
-                        continue;
+                        address = r[Esp] - 4; entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 3) & PageMask)) goto WriteMiss;
+                        *(uint*)(entry->Addend + (nint)address) = r[op->R1]; r[Esp] = address; op++; continue;
                     case OpCode.PushImmediate:
-                        address = r[(int)Register32.Esp] - 4;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 3) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(uint*)(entry->Addend + (nint)address) = op->Immediate;
-                        r[(int)Register32.Esp] = address;
-                        op++;
-                        continue;
+                        address = r[Esp] - 4; entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 3) & PageMask)) goto WriteMiss;
+                        *(uint*)(entry->Addend + (nint)address) = op->Immediate; r[Esp] = address; op++; continue;
                     case OpCode.Pop:
-                        address = r[(int)Register32.Esp];
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 3) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[(int)Register32.Esp] = address + 4;
-                        r[op->R0] = *(uint*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = r[Esp]; entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 3) & PageMask)) goto ReadMiss;
+                        r[Esp] = address + 4; r[op->R0] = *(uint*)(entry->Addend + (nint)address); op++; continue;
                     case OpCode.Leave:
-                        address = r[(int)Register32.Ebp];
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 3) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        r[(int)Register32.Esp] = address + 4;
-                        r[(int)Register32.Ebp] = *(uint*)(entry->Addend + (nint)address);
-                        op++;
-                        continue;
+                        address = r[Ebp]; entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 3) & PageMask)) goto ReadMiss;
+                        r[Esp] = address + 4; r[Ebp] = *(uint*)(entry->Addend + (nint)address); op++; continue;
 
                     // Arithmetic and logic.
-                    case OpCode.Add32:
-                        a = r[op->R0];
-                        b = r[op->R1];
-                        result = a + b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = ((a & b) | ((a | b) & ~result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.Or32:
-                        a = r[op->R0];
-                        b = r[op->R1];
-                        result = a | b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.AddCarry32:
-                        a = r[op->R0];
-                        b = r[op->R1];
-                        result = a + b + (f->Carries >> 31);
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = ((a & b) | ((a | b) & ~result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.SubtractBorrow32:
-                        a = r[op->R0];
-                        b = r[op->R1];
-                        result = a - b - (f->Carries >> 31);
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = ((~a & b) | ((~a | b) & result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.And32:
-                        a = r[op->R0];
-                        b = r[op->R1];
-                        result = a & b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.Subtract32:
-                        a = r[op->R0];
-                        b = r[op->R1];
-                        result = a - b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = ((~a & b) | ((~a | b) & result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.Xor32:
-                        a = r[op->R0];
-                        b = r[op->R1];
-                        result = a ^ b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.Compare32:
-                        a = r[op->R0];
-                        b = r[op->R1];
-                        result = a - b;
-                        f->Result = result;
-                        f->Carries = ((~a & b) | ((~a | b) & result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.AddImmediate32:
-                        a = r[op->R0];
-                        b = op->Immediate;
-                        result = a + b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = ((a & b) | ((a | b) & ~result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.OrImmediate32:
-                        a = r[op->R0];
-                        b = op->Immediate;
-                        result = a | b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.AddCarryImmediate32:
-                        a = r[op->R0];
-                        b = op->Immediate;
-                        result = a + b + (f->Carries >> 31);
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = ((a & b) | ((a | b) & ~result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.SubtractBorrowImmediate32:
-                        a = r[op->R0];
-                        b = op->Immediate;
-                        result = a - b - (f->Carries >> 31);
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = ((~a & b) | ((~a | b) & result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.AndImmediate32:
-                        a = r[op->R0];
-                        b = op->Immediate;
-                        result = a & b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.SubtractImmediate32:
-                        a = r[op->R0];
-                        b = op->Immediate;
-                        result = a - b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = ((~a & b) | ((~a | b) & result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.XorImmediate32:
-                        a = r[op->R0];
-                        b = op->Immediate;
-                        result = a ^ b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.CompareImmediate32:
-                        a = r[op->R0];
-                        b = op->Immediate;
-                        result = a - b;
-                        f->Result = result;
-                        f->Carries = ((~a & b) | ((~a | b) & result)) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.Add8:
-                        a = ((byte*)r)[op->R0];
-                        b = ((byte*)r)[op->R1];
-                        result = a + b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        a = (a & b) | ((a | b) & ~result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.Or8:
-                        a = ((byte*)r)[op->R0];
-                        b = ((byte*)r)[op->R1];
-                        result = a | b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.AddCarry8:
-                        a = ((byte*)r)[op->R0];
-                        b = ((byte*)r)[op->R1];
-                        result = a + b + (f->Carries >> 31);
-                        ((byte*)r)[op->R0] = (byte)result;
-                        a = (a & b) | ((a | b) & ~result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.SubtractBorrow8:
-                        a = ((byte*)r)[op->R0];
-                        b = ((byte*)r)[op->R1];
-                        result = a - b - (f->Carries >> 31);
-                        ((byte*)r)[op->R0] = (byte)result;
-                        a = (~a & b) | ((~a | b) & result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.And8:
-                        a = ((byte*)r)[op->R0];
-                        b = ((byte*)r)[op->R1];
-                        result = a & b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.Subtract8:
-                        a = ((byte*)r)[op->R0];
-                        b = ((byte*)r)[op->R1];
-                        result = a - b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        a = (~a & b) | ((~a | b) & result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.Xor8:
-                        a = ((byte*)r)[op->R0];
-                        b = ((byte*)r)[op->R1];
-                        result = a ^ b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.Compare8:
-                        a = ((byte*)r)[op->R0];
-                        b = ((byte*)r)[op->R1];
-                        result = a - b;
-                        a = (~a & b) | ((~a | b) & result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.AddImmediate8:
-                        a = ((byte*)r)[op->R0];
-                        b = (byte)op->Immediate;
-                        result = a + b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        a = (a & b) | ((a | b) & ~result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.OrImmediate8:
-                        a = ((byte*)r)[op->R0];
-                        b = (byte)op->Immediate;
-                        result = a | b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.AddCarryImmediate8:
-                        a = ((byte*)r)[op->R0];
-                        b = (byte)op->Immediate;
-                        result = a + b + (f->Carries >> 31);
-                        ((byte*)r)[op->R0] = (byte)result;
-                        a = (a & b) | ((a | b) & ~result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
+                    case OpCode.Add32: r[op->R0] = f->Add32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.Or32: r[op->R0] = f->Or32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.AddCarry32: r[op->R0] = f->AddCarry32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.SubtractBorrow32: r[op->R0] = f->SubtractBorrow32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.And32: r[op->R0] = f->And32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.Subtract32: r[op->R0] = f->Subtract32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.Xor32: r[op->R0] = f->Xor32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.Compare32: f->Subtract32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.AddImmediate32: r[op->R0] = f->Add32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.OrImmediate32: r[op->R0] = f->Or32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.AddCarryImmediate32: r[op->R0] = f->AddCarry32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.SubtractBorrowImmediate32: r[op->R0] = f->SubtractBorrow32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.AndImmediate32: r[op->R0] = f->And32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.SubtractImmediate32: r[op->R0] = f->Subtract32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.XorImmediate32: r[op->R0] = f->Xor32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.CompareImmediate32: f->Subtract32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.Add8: ((byte*)r)[op->R0] = f->Add8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.Or8: ((byte*)r)[op->R0] = f->Or8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.AddCarry8: ((byte*)r)[op->R0] = f->AddCarry8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.SubtractBorrow8: ((byte*)r)[op->R0] = f->SubtractBorrow8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.And8: ((byte*)r)[op->R0] = f->And8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.Subtract8: ((byte*)r)[op->R0] = f->Subtract8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.Xor8: ((byte*)r)[op->R0] = f->Xor8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.Compare8: f->Subtract8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.AddImmediate8: ((byte*)r)[op->R0] = f->Add8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
+                    case OpCode.OrImmediate8: ((byte*)r)[op->R0] = f->Or8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
+                    case OpCode.AddCarryImmediate8: ((byte*)r)[op->R0] = f->AddCarry8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
                     case OpCode.SubtractBorrowImmediate8:
-                        a = ((byte*)r)[op->R0];
-                        b = (byte)op->Immediate;
-                        result = a - b - (f->Carries >> 31);
-                        ((byte*)r)[op->R0] = (byte)result;
-                        a = (~a & b) | ((~a | b) & result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.AndImmediate8:
-                        a = ((byte*)r)[op->R0];
-                        b = (byte)op->Immediate;
-                        result = a & b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.SubtractImmediate8:
-                        a = ((byte*)r)[op->R0];
-                        b = (byte)op->Immediate;
-                        result = a - b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        a = (~a & b) | ((~a | b) & result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.XorImmediate8:
-                        a = ((byte*)r)[op->R0];
-                        b = (byte)op->Immediate;
-                        result = a ^ b;
-                        ((byte*)r)[op->R0] = (byte)result;
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.CompareImmediate8:
-                        a = ((byte*)r)[op->R0];
-                        b = (byte)op->Immediate;
-                        result = a - b;
-                        a = (~a & b) | ((~a | b) & result);
-                        f->Result = (uint)(sbyte)result;
-                        f->Carries = (a & AdjustBit) | ((a << 24) & (CarryBit | CarryXorOverflow));
-                        op++;
-                        continue;
-                    case OpCode.Test32:
-                        f->Result = r[op->R0] & r[op->R1];
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.TestImmediate32:
-                        f->Result = r[op->R0] & op->Immediate;
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.Test8:
-                        f->Result = (uint)(sbyte)(((byte*)r)[op->R0] & ((byte*)r)[op->R1]);
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.TestImmediate8:
-                        f->Result = (uint)(sbyte)(((byte*)r)[op->R0] & op->Immediate);
-                        f->Carries = 0;
-                        op++;
-                        continue;
-                    case OpCode.Increment32:
-                        result = r[op->R0] + 1;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        a = f->Carries & CarryBit;
-                        f->Carries = a | ((a >> 1) ^ (result == 0x8000_0000 ? CarryXorOverflow : 0)) | ((result & 0xF) == 0 ? AdjustBit : 0);
-                        op++;
-                        continue;
-                    case OpCode.Decrement32:
-                        result = r[op->R0] - 1;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        a = f->Carries & CarryBit;
-                        f->Carries = a | ((a >> 1) ^ (result == 0x7FFF_FFFF ? CarryXorOverflow : 0)) | ((result & 0xF) == 0xF ? AdjustBit : 0);
-                        op++;
-                        continue;
-                    case OpCode.Negate32:
-                        b = r[op->R0];
-                        result = 0 - b;
-                        r[op->R0] = result;
-                        f->Result = result;
-                        f->Carries = (b | result) & KeptCarries;
-                        op++;
-                        continue;
-                    case OpCode.Not32:
-                        r[op->R0] = ~r[op->R0];
-                        op++;
-                        continue;
-                    case OpCode.ShiftLeft32:
-                        r[op->R0] = f->ShiftLeft(r[op->R0], (int)op->Immediate);
-                        op++;
-                        continue;
-                    case OpCode.ShiftRight32:
-                        r[op->R0] = f->ShiftRight(r[op->R0], (int)op->Immediate);
-                        op++;
-                        continue;
-                    case OpCode.ShiftArithmeticRight32:
-                        r[op->R0] = f->ShiftArithmeticRight(r[op->R0], (int)op->Immediate);
-                        op++;
-                        continue;
+                        ((byte*)r)[op->R0] = f->SubtractBorrow8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
+                    case OpCode.AndImmediate8: ((byte*)r)[op->R0] = f->And8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
+                    case OpCode.SubtractImmediate8: ((byte*)r)[op->R0] = f->Subtract8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
+                    case OpCode.XorImmediate8: ((byte*)r)[op->R0] = f->Xor8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
+                    case OpCode.CompareImmediate8: f->Subtract8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
+                    case OpCode.Test32: f->And32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.TestImmediate32: f->And32(r[op->R0], op->Immediate); op++; continue;
+                    case OpCode.Test8: f->And8(((byte*)r)[op->R0], ((byte*)r)[op->R1]); op++; continue;
+                    case OpCode.TestImmediate8: f->And8(((byte*)r)[op->R0], (byte)op->Immediate); op++; continue;
+                    case OpCode.Increment32: r[op->R0] = f->Increment32(r[op->R0]); op++; continue;
+                    case OpCode.Decrement32: r[op->R0] = f->Decrement32(r[op->R0]); op++; continue;
+                    case OpCode.Negate32: r[op->R0] = f->Subtract32(0, r[op->R0]); op++; continue;
+                    case OpCode.Not32: r[op->R0] = ~r[op->R0]; op++; continue;
+                    case OpCode.ShiftLeft32: r[op->R0] = f->ShiftLeft32(r[op->R0], (int)op->Immediate); op++; continue;
+                    case OpCode.ShiftRight32: r[op->R0] = f->ShiftRight32(r[op->R0], (int)op->Immediate); op++; continue;
+                    case OpCode.ShiftArithmeticRight32: r[op->R0] = f->ShiftArithmeticRight32(r[op->R0], (int)op->Immediate); op++; continue;
+                    case OpCode.RotateLeft32: r[op->R0] = f->RotateLeft32(r[op->R0], (int)op->Immediate); op++; continue;
+                    case OpCode.RotateRight32: r[op->R0] = f->RotateRight32(r[op->R0], (int)op->Immediate); op++; continue;
                     case OpCode.ShiftLeftByCl32:
-                        a = r[(int)Register32.Ecx] & 31;
-                        if (a != 0)
-                        {
-                            r[op->R0] = f->ShiftLeft(r[op->R0], (int)a);
-                        }
-                        op++;
-                        continue;
+                        a = r[Ecx] & 31;
+                        if (a != 0) r[op->R0] = f->ShiftLeft32(r[op->R0], (int)a);
+                        op++; continue;
                     case OpCode.ShiftRightByCl32:
-                        a = r[(int)Register32.Ecx] & 31;
-                        if (a != 0)
-                        {
-                            r[op->R0] = f->ShiftRight(r[op->R0], (int)a);
-                        }
-                        op++;
-                        continue;
+                        a = r[Ecx] & 31;
+                        if (a != 0) r[op->R0] = f->ShiftRight32(r[op->R0], (int)a);
+                        op++; continue;
                     case OpCode.ShiftArithmeticRightByCl32:
-                        a = r[(int)Register32.Ecx] & 31;
-                        if (a != 0)
-                        {
-                            r[op->R0] = f->ShiftArithmeticRight(r[op->R0], (int)a);
-                        }
-                        op++;
-                        continue;
-                    case OpCode.RotateLeft32:
-                        result = BitOperations.RotateLeft(r[op->R0], (int)op->Immediate);
-                        r[op->R0] = result;
-                        f->SetRotate((result & 1) != 0, ((result ^ (result << 31)) & 0x8000_0000) != 0);
-                        op++;
-                        continue;
-                    case OpCode.RotateRight32:
-                        result = BitOperations.RotateRight(r[op->R0], (int)op->Immediate);
-                        r[op->R0] = result;
-                        f->SetRotate((result & 0x8000_0000) != 0, ((result ^ (result << 1)) & 0x8000_0000) != 0);
-                        op++;
-                        continue;
-                    case OpCode.DoubleShiftRight32:
-                        a = r[op->R0];
-                        result = (a >> (int)op->Immediate) | (r[op->R1] << (32 - (int)op->Immediate));
-                        r[op->R0] = result;
-                        f->SetResult(result, 4, ((a >> ((int)op->Immediate - 1)) & 1) != 0, ((result ^ (result << 1)) & 0x8000_0000) != 0, false);
-                        op++;
-                        continue;
-                    case OpCode.DoubleShiftLeft32:
-                        a = r[op->R0];
-                        result = (a << (int)op->Immediate) | (r[op->R1] >> (32 - (int)op->Immediate));
-                        r[op->R0] = result;
-                        b = (a >> (32 - (int)op->Immediate)) & 1;
-                        f->SetResult(result, 4, b != 0, (b ^ (result >> 31)) != 0, false);
-                        op++;
-                        continue;
-                    case OpCode.Multiply32:
-                        r[op->R0] = f->MultiplySigned(r[op->R0], r[op->R1]);
-                        op++;
-                        continue;
-                    case OpCode.MultiplyImmediate32:
-                        r[op->R0] = f->MultiplySigned(r[op->R1], op->Immediate);
-                        op++;
-                        continue;
-                    case OpCode.MultiplyWide32:
-                    {
-                        ulong product = (ulong)r[(int)Register32.Eax] * r[op->R1];
-                        r[(int)Register32.Eax] = (uint)product;
-                        r[(int)Register32.Edx] = (uint)(product >> 32);
-                        bool wide = product >> 32 != 0;
-                        f->SetResult((uint)product, 4, wide, wide, false);
-                        op++;
-                        continue;
-                    }
-                    case OpCode.MultiplyWideSigned32:
-                    {
-                        long product = (long)(int)r[(int)Register32.Eax] * (int)r[op->R1];
-                        r[(int)Register32.Eax] = (uint)product;
-                        r[(int)Register32.Edx] = (uint)(product >> 32);
-                        bool wide = product != (int)product;
-                        f->SetResult((uint)product, 4, wide, wide, false);
-                        op++;
-                        continue;
-                    }
-                    case OpCode.BitTest32:
-                        f->Carry = ((r[op->R0] >> (int)(r[op->R1] & 31)) & 1) != 0;
-                        op++;
-                        continue;
-                    case OpCode.BitTestImmediate32:
-                        f->Carry = ((r[op->R0] >> (int)op->Immediate) & 1) != 0;
-                        op++;
-                        continue;
+                        a = r[Ecx] & 31;
+                        if (a != 0) r[op->R0] = f->ShiftArithmeticRight32(r[op->R0], (int)a);
+                        op++; continue;
+                    case OpCode.DoubleShiftRight32: r[op->R0] = f->DoubleShiftRight32(r[op->R0], r[op->R1], (int)op->Immediate); op++; continue;
+                    case OpCode.DoubleShiftLeft32: r[op->R0] = f->DoubleShiftLeft32(r[op->R0], r[op->R1], (int)op->Immediate); op++; continue;
+                    case OpCode.Multiply32: r[op->R0] = f->MultiplySigned32(r[op->R0], r[op->R1]); op++; continue;
+                    case OpCode.MultiplyImmediate32: r[op->R0] = f->MultiplySigned32(r[op->R1], op->Immediate); op++; continue;
+                    case OpCode.MultiplyWide32: r[Edx] = f->MultiplyWide32(ref r[Eax], r[op->R1]); op++; continue;
+                    case OpCode.MultiplyWideSigned32: r[Edx] = f->MultiplyWideSigned32(ref r[Eax], r[op->R1]); op++; continue;
+                    case OpCode.BitTest32: f->Carry = ((r[op->R0] >> (int)(r[op->R1] & 31)) & 1) != 0; op++; continue;
+                    case OpCode.BitTestImmediate32: f->Carry = ((r[op->R0] >> (int)op->Immediate) & 1) != 0; op++; continue;
 
                     // Branches.
-                    case OpCode.Jump:
-                        goto Taken;
+                    case OpCode.Jump: goto Taken;
                     case OpCode.Call:
-                        address = r[(int)Register32.Esp] - 4;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 3) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        *(uint*)(entry->Addend + (nint)address) = op->Displacement;
-                        r[(int)Register32.Esp] = address;
-                        goto Taken;
-                    case OpCode.JumpIndirect:
-                        eip = r[op->R1];
-                        goto Lookup;
+                        address = r[Esp] - 4; entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 3) & PageMask)) goto WriteMiss;
+                        *(uint*)(entry->Addend + (nint)address) = op->Displacement; r[Esp] = address; goto Taken;
+                    case OpCode.JumpIndirect: eip = r[op->R1]; goto Lookup;
                     case OpCode.CallIndirect:
-                        address = r[(int)Register32.Esp] - 4;
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->WriteTag != ((address + 3) & PageMask))
-                        {
-                            goto WriteMiss;
-                        }
-                        eip = r[op->R1];
-                        *(uint*)(entry->Addend + (nint)address) = op->Displacement;
-                        r[(int)Register32.Esp] = address;
-                        goto Lookup;
+                        address = r[Esp] - 4; entry = Entry(tlb, address);
+                        if (entry->WriteTag != ((address + 3) & PageMask)) goto WriteMiss;
+                        eip = r[op->R1]; *(uint*)(entry->Addend + (nint)address) = op->Displacement; r[Esp] = address; goto Lookup;
                     case OpCode.Return:
-                        address = r[(int)Register32.Esp];
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 3) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        eip = *(uint*)(entry->Addend + (nint)address);
-                        r[(int)Register32.Esp] = address + 4;
-                        goto Lookup;
+                        address = r[Esp]; entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 3) & PageMask)) goto ReadMiss;
+                        eip = *(uint*)(entry->Addend + (nint)address); r[Esp] = address + 4; goto Lookup;
                     case OpCode.ReturnRelease:
-                        address = r[(int)Register32.Esp];
-                        entry = tlb + ((address >> 12) % SoftTlb.Entries);
-                        if (entry->ReadTag != ((address + 3) & PageMask))
-                        {
-                            goto ReadMiss;
-                        }
-                        eip = *(uint*)(entry->Addend + (nint)address);
-                        r[(int)Register32.Esp] = address + 4 + op->Immediate;
-                        goto Lookup;
+                        address = r[Esp]; entry = Entry(tlb, address);
+                        if (entry->ReadTag != ((address + 3) & PageMask)) goto ReadMiss;
+                        eip = *(uint*)(entry->Addend + (nint)address); r[Esp] = address + 4 + op->Immediate; goto Lookup;
                     case OpCode.JumpOverflow:
-                        if ((int)(f->Carries ^ (f->Carries << 1)) < 0)
-                        {
-                            goto Taken;
-                        }
+                        if (f->Overflow) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpNotOverflow:
-                        if ((int)(f->Carries ^ (f->Carries << 1)) >= 0)
-                        {
-                            goto Taken;
-                        }
+                        if (!f->Overflow) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpBelow:
-                        if ((int)f->Carries < 0)
-                        {
-                            goto Taken;
-                        }
+                        if (f->Carry) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpAboveOrEqual:
-                        if ((int)f->Carries >= 0)
-                        {
-                            goto Taken;
-                        }
+                        if (!f->Carry) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpEqual:
-                        if (f->Result == 0)
-                        {
-                            goto Taken;
-                        }
+                        if (f->Zero) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpNotEqual:
-                        if (f->Result != 0)
-                        {
-                            goto Taken;
-                        }
+                        if (!f->Zero) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpBelowOrEqual:
-                        if (f->Result == 0 || (int)f->Carries < 0)
-                        {
-                            goto Taken;
-                        }
+                        if (f->Zero || f->Carry) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpAbove:
-                        if (f->Result != 0 && (int)f->Carries >= 0)
-                        {
-                            goto Taken;
-                        }
+                        if (!f->Zero && !f->Carry) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpSign:
-                        if (f->Sign)
-                        {
-                            goto Taken;
-                        }
+                        if (f->Sign) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpNotSign:
-                        if (!f->Sign)
-                        {
-                            goto Taken;
-                        }
+                        if (!f->Sign) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpParity:
-                        if (f->Parity)
-                        {
-                            goto Taken;
-                        }
+                        if (f->Parity) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpNotParity:
-                        if (!f->Parity)
-                        {
-                            goto Taken;
-                        }
+                        if (!f->Parity) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpLess:
-                        if (f->Less)
-                        {
-                            goto Taken;
-                        }
+                        if (f->Less) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpGreaterOrEqual:
-                        if (!f->Less)
-                        {
-                            goto Taken;
-                        }
+                        if (!f->Less) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpLessOrEqual:
-                        if (f->Result == 0 || f->Less)
-                        {
-                            goto Taken;
-                        }
+                        if (f->Zero || f->Less) goto Taken;
                         goto NotTaken;
                     case OpCode.JumpGreater:
-                        if (f->Result != 0 && !f->Less)
-                        {
-                            goto Taken;
-                        }
+                        if (!f->Zero && !f->Less) goto Taken;
+                        goto NotTaken;
+
+                    // A comparison and the conditional jump behind it.
+                    case OpCode.CompareJumpEqual:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if (a == b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpNotEqual:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if (a != b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpBelow:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if (a < b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpAboveOrEqual:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if (a >= b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpBelowOrEqual:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if (a <= b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpAbove:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if (a > b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpLess:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if ((int)a < (int)b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpGreaterOrEqual:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if ((int)a >= (int)b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpLessOrEqual:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if ((int)a <= (int)b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareJumpGreater:
+                        a = r[op->R0]; b = r[op->R1]; f->Subtract32(a, b);
+                        if ((int)a > (int)b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpEqual:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if (a == b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpNotEqual:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if (a != b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpBelow:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if (a < b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpAboveOrEqual:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if (a >= b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpBelowOrEqual:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if (a <= b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpAbove:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if (a > b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpLess:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if ((int)a < (int)b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpGreaterOrEqual:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if ((int)a >= (int)b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpLessOrEqual:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if ((int)a <= (int)b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.CompareImmediateJumpGreater:
+                        a = r[op->R0]; b = op->Immediate; f->Subtract32(a, b);
+                        if ((int)a > (int)b) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestJumpEqual:
+                        a = f->And32(r[op->R0], r[op->R1]);
+                        if (a == 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestJumpNotEqual:
+                        a = f->And32(r[op->R0], r[op->R1]);
+                        if (a != 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestJumpSign:
+                        a = f->And32(r[op->R0], r[op->R1]);
+                        if ((int)a < 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestJumpNotSign:
+                        a = f->And32(r[op->R0], r[op->R1]);
+                        if ((int)a >= 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestJumpLessOrEqual:
+                        a = f->And32(r[op->R0], r[op->R1]);
+                        if ((int)a <= 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestJumpGreater:
+                        a = f->And32(r[op->R0], r[op->R1]);
+                        if ((int)a > 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestImmediateJumpEqual:
+                        a = f->And32(r[op->R0], op->Immediate);
+                        if (a == 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestImmediateJumpNotEqual:
+                        a = f->And32(r[op->R0], op->Immediate);
+                        if (a != 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestImmediateJumpSign:
+                        a = f->And32(r[op->R0], op->Immediate);
+                        if ((int)a < 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestImmediateJumpNotSign:
+                        a = f->And32(r[op->R0], op->Immediate);
+                        if ((int)a >= 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestImmediateJumpLessOrEqual:
+                        a = f->And32(r[op->R0], op->Immediate);
+                        if ((int)a <= 0) goto Taken;
+                        goto NotTaken;
+                    case OpCode.TestImmediateJumpGreater:
+                        a = f->And32(r[op->R0], op->Immediate);
+                        if ((int)a > 0) goto Taken;
                         goto NotTaken;
                     case OpCode.FallThrough:
                         goto NotTaken;
                     case OpCode.Reference:
-                        goto Reference;
                     case OpCode.ReferenceLast:
                         goto Reference;
                     default:
@@ -1000,17 +488,11 @@ public sealed unsafe partial class Processor
                 link = &block->Next;
 
             Follow:
-                if (*link == null || (*link)->Mode != mode)
-                {
-                    goto Lookup;
-                }
+                if (*link == null || (*link)->Mode != mode) goto Lookup;
                 if (((eip ^ block->Eip) & PageMask) != 0)
                 {
-                    ExecuteEntry* page = instructionTlb + ((eip >> 12) % SoftTlb.ExecuteEntries);
-                    if (page->Tag != (eip & PageMask) || page->Frame != (*link)->Frame)
-                    {
-                        goto Lookup;
-                    }
+                    page = instructionTlb + ((eip >> 12) % SoftTlb.ExecuteEntries);
+                    if (page->Tag != (eip & PageMask) || page->Frame != (*link)->Frame) goto Lookup;
                 }
                 block = *link;
                 link = null;
@@ -1030,10 +512,13 @@ public sealed unsafe partial class Processor
                         LeaveAt(block, op);
                         return true;
                     }
-                    if ((write ? entry->WriteTag : entry->ReadTag) == (address & PageMask))
-                    {
-                        continue;
-                    }
+                    if ((write ? entry->WriteTag : entry->ReadTag) == (address & PageMask)) continue;
+                }
+                if (op->Code is OpCode.LoadTemporary32 or OpCode.LoadTemporary8)
+                {
+                    LoadTemporarySlowly(block, op, address);
+                    op++;
+                    continue;
                 }
 
             Reference:
@@ -1041,14 +526,12 @@ public sealed unsafe partial class Processor
                 {
                     return false;
                 }
+                byte instruction = op->Instruction;
+                do
                 {
-                    byte instruction = op->Instruction;
-                    do
-                    {
-                        op++;
-                    }
-                    while (op->Instruction == instruction);
+                    op++;
                 }
+                while (op->Instruction == instruction);
             }
         }
     }
@@ -1057,24 +540,37 @@ public sealed unsafe partial class Processor
     /// <returns>True when the block can go on behind it; otherwise EIP says where to go on and the counts are right.</returns>
     private bool RunReference(Block* block, Op* op)
     {
-        // SAFETY: the block holds OpCount operations and then its instructions; op is one of them.
+        // SAFETY: the operation belongs to the block, whose instructions follow its operations.
         unsafe
         {
-            var decoded = (DecodedInstruction*)((Op*)(block + 1) + block->OpCount) + op->Instruction;
+            DecodedInstruction* decoded = InstructionOf(block, op);
             uint next = decoded->Instruction.NextIP32;
             uncounted = block->Count - op->Instruction;
             state->Eip = next - (uint)decoded->Instruction.Length;
             NextEip = next;
             handlers[decoded->Handler](this, in decoded->Instruction);
             state->Eip = NextEip;
-            if (leaveBlocks || NextEip != next || op->Code == OpCode.ReferenceLast)
+            bool goOn = !leaveBlocks && NextEip == next && op->Code != OpCode.ReferenceLast;
+            if (!goOn)
             {
                 instructionCount -= uncounted - 1;
-                uncounted = 0;
-                return false;
             }
             uncounted = 0;
-            return true;
+            return goOn;
+        }
+    }
+
+    /// <summary>Loads a memory operand that the soft-TLB cannot serve: it crosses a page, is watched, or nobody answers there.</summary>
+    private void LoadTemporarySlowly(Block* block, Op* op, uint address)
+    {
+        // SAFETY: as in RunReference.
+        unsafe
+        {
+            DecodedInstruction* decoded = InstructionOf(block, op);
+            uncounted = block->Count - op->Instruction;
+            state->Eip = decoded->Instruction.NextIP32 - (uint)decoded->Instruction.Length;
+            state->General[Temporary] = op->Code == OpCode.LoadTemporary32 ? ReadLinear<uint>(address) : ReadLinear<byte>(address);
+            uncounted = 0;
         }
     }
 
@@ -1084,9 +580,18 @@ public sealed unsafe partial class Processor
         // SAFETY: as in RunReference.
         unsafe
         {
-            var decoded = (DecodedInstruction*)((Op*)(block + 1) + block->OpCount) + op->Instruction;
+            DecodedInstruction* decoded = InstructionOf(block, op);
             state->Eip = decoded->Instruction.NextIP32 - (uint)decoded->Instruction.Length;
             instructionCount -= block->Count - op->Instruction;
+        }
+    }
+
+    private static DecodedInstruction* InstructionOf(Block* block, Op* op)
+    {
+        // SAFETY: behind its OpCount operations a block holds its Count instructions; an operation's number is below Count.
+        unsafe
+        {
+            return (DecodedInstruction*)((Op*)(block + 1) + block->OpCount) + op->Instruction;
         }
     }
 }

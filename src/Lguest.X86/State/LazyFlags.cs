@@ -12,7 +12,7 @@ namespace Lguest.X86.State;
 /// <see cref="Result"/> is the result sign-extended to 32 bits. <see cref="Carries"/> holds CF in bit 31, CF xor OF in bit 30, AF in
 /// bit 3, a correction of SF in bit 0 and a correction of the parity in bits 8 to 15.
 /// </remarks>
-public struct LazyFlags
+public partial struct LazyFlags
 {
     private const uint CarryBit = 0x8000_0000;
     private const uint CarryXorOverflowBit = 0x4000_0000;
@@ -67,54 +67,6 @@ public struct LazyFlags
             _ => Zero || Less,
         };
         return value != ((number & 1) != 0);
-    }
-
-    /// <summary>Flags of a rotation: CF and OF change, the others stay.</summary>
-    public void SetRotate(bool carry, bool overflow)
-    {
-        Carry = carry;
-        Overflow = overflow;
-    }
-
-    /// <summary>32-bit SHL by 1 to 31; OF is the exclusive or of CF and the result's sign for every count.</summary>
-    public uint ShiftLeft(uint value, int count)
-    {
-        uint result = value << count;
-        uint carry = (value >> (32 - count)) & 1;
-        Result = result;
-        Carries = (carry << 31) | ((result >> 1) & CarryXorOverflowBit);
-        return result;
-    }
-
-    /// <summary>32-bit SHR by 1 to 31; OF is the bit that the last single shift took from the top.</summary>
-    public uint ShiftRight(uint value, int count)
-    {
-        uint before = value >> (count - 1);
-        uint carry = before & 1;
-        uint result = before >> 1;
-        Result = result;
-        Carries = (carry << 31) | ((carry << 30) ^ ((before >> 1) & CarryXorOverflowBit));
-        return result;
-    }
-
-    /// <summary>32-bit SAR by 1 to 31; OF is cleared.</summary>
-    public uint ShiftArithmeticRight(uint value, int count)
-    {
-        uint before = (uint)((int)value >> (count - 1));
-        uint carry = before & 1;
-        uint result = (uint)((int)before >> 1);
-        Result = result;
-        Carries = (carry << 31) | (carry << 30);
-        return result;
-    }
-
-    /// <summary>32-bit IMUL with a 32-bit result: CF and OF say that it does not fit.</summary>
-    public uint MultiplySigned(uint a, uint b)
-    {
-        long product = (long)(int)a * (int)b;
-        bool wide = product != (int)product;
-        SetResult((uint)product, 4, wide, wide, false);
-        return (uint)product;
     }
 
     /// <summary>CF.</summary>
