@@ -120,10 +120,10 @@ public class Abi05HypercallTests
         guest.PrepareData().Program(a =>
         {
             a.Begin();
-            a.mov(__dword_ptr[(int)TestGuest.Virtual(TestGuest.Data + 0x54)], (uint)Hypercall.SendDma);
-            a.mov(__dword_ptr[(int)TestGuest.Virtual(TestGuest.Data + 0x58)], 0);
-            a.mov(__dword_ptr[(int)TestGuest.Virtual(TestGuest.Data + 0x5C)], 0x99);
-            a.mov(__byte_ptr[(int)TestGuest.Virtual(TestGuest.Data + 0x14)], 0);
+            a.mov(__dword_ptr[TestGuest.Virtual(TestGuest.Data + 0x54)], (uint)Hypercall.SendDma);
+            a.mov(__dword_ptr[TestGuest.Virtual(TestGuest.Data + 0x58)], 0);
+            a.mov(__dword_ptr[TestGuest.Virtual(TestGuest.Data + 0x5C)], 0x99);
+            a.mov(__byte_ptr[TestGuest.Virtual(TestGuest.Data + 0x14)], 0);
             a.@in(al, 0x87);
             a.Stop(1);
         });

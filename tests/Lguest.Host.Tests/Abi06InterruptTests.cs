@@ -305,8 +305,8 @@ public class Abi06InterruptTests
         guest.PrepareData();
         guest.Place(TestGuest.Handler, HandlerVirtual, a =>
         {
-            a.inc(__dword_ptr[(int)TestGuest.Virtual(TestGuest.Scratch)]);
-            a.iret();
+            a.inc(__dword_ptr[TestGuest.Virtual(TestGuest.Scratch)]);
+            a.iretd();
         });
         guest.Program(a =>
         {
@@ -335,7 +335,7 @@ public class Abi06InterruptTests
             a.Begin();
             a.LoadGate(32, 0xE);
             a.Hypercall(Hypercall.SetClockEvent, 200_000);
-            a.mov(__dword_ptr[(int)TestGuest.Virtual(IrqEnabled)], 0x200);
+            a.mov(__dword_ptr[TestGuest.Virtual(IrqEnabled)], 0x200);
             Label again = a.CreateLabel();
             a.Label(ref again);
             a.jmp(again);
@@ -360,7 +360,7 @@ public class Abi06InterruptTests
             a.Label(ref delay);
             a.dec(ecx);
             a.jnz(delay);
-            a.mov(__dword_ptr[(int)TestGuest.Virtual(IrqEnabled)], 0x200);
+            a.mov(__dword_ptr[TestGuest.Virtual(IrqEnabled)], 0x200);
             Label again = a.CreateLabel();
             a.Label(ref again);
             a.jmp(again);
@@ -436,9 +436,9 @@ public class Abi06InterruptTests
         {
             a.pushad();
             a.Hypercall(Hypercall.TaskSwitched, 0);
-            a.inc(__dword_ptr[(int)TestGuest.Virtual(TestGuest.Scratch)]);
+            a.inc(__dword_ptr[TestGuest.Virtual(TestGuest.Scratch)]);
             a.popad();
-            a.iret();
+            a.iretd();
         });
         guest.Program(a =>
         {

@@ -132,7 +132,7 @@ public class Abi07TrapTests
     public void Abi_7_1_PageFault_FromRingThree_HasTheUserBit()
     {
         using TestGuest guest = Trapping(14, 0xE, a => a.EnterUser());
-        guest.UserProgram(a => a.mov(eax, __dword_ptr[unchecked((int)TestGuest.Virtual(TestGuest.Code))]));
+        guest.UserProgram(a => a.mov(eax, __dword_ptr[TestGuest.Virtual(TestGuest.Code)]));
         Assert.Equal(14u, guest.RunToStop());
         Assert.Equal(5u, Frame(guest)[0]);
         Assert.Equal(TestGuest.Virtual(TestGuest.Code), guest.Word(TestGuest.Data + 8));

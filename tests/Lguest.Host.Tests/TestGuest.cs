@@ -279,17 +279,20 @@ internal static class Programs
     /// <summary>Enters ring 3 at the user page, with the stack at its end.</summary>
     public static void EnterUser(this Assembler a, uint eflags = 0x202)
     {
+        a.mov(AssemblerRegisters.ecx, (uint)TestGuest.UserDataSelector);
+        a.mov(AssemblerRegisters.ds, AssemblerRegisters.cx);
+        a.mov(AssemblerRegisters.es, AssemblerRegisters.cx);
         a.push(TestGuest.UserDataSelector);
         a.push(unchecked((int)(TestGuest.UserVirtual + 0xFF0)));
         a.push((int)eflags);
         a.push(TestGuest.UserCodeSelector);
         a.push(unchecked((int)TestGuest.UserVirtual));
-        a.iret();
+        a.iretd();
     }
 
     /// <summary>Stores a register where the test finds it.</summary>
     public static void Save(this Assembler a, AssemblerRegister32 register, uint address) =>
-        a.mov(AssemblerRegisters.__dword_ptr[(int)TestGuest.Virtual(address)], register);
+        a.mov(AssemblerRegisters.__dword_ptr[TestGuest.Virtual(address)], register);
 
     public static uint ReadWord(ReadOnlySpan<byte> bytes, int offset) => BinaryPrimitives.ReadUInt32LittleEndian(bytes[offset..]);
 }
