@@ -1,0 +1,49 @@
+// `lguest --help`: the page that most users read first, and often the only one.
+
+namespace Lguest.Cli.Commands;
+
+internal static class HelpText
+{
+    public const string Text = """
+        lguest runs a Linux Guest in an ordinary process: no root, no kernel module, no /dev/kvm.
+
+        Usage:
+          lguest                                 boot the default Guest to a shell in this terminal
+          lguest run [options]                   boot a kernel of your choice
+          lguest [options] <megabytes> <kernel> [kernel arguments...]
+                                                 the original command line of 2007
+
+        Options of 'lguest run':
+          --kernel FILE      i386 vmlinux or bzImage with CONFIG_LGUEST_GUEST; the default Guest's without it
+          --initrd FILE      initial RAM disk
+          --memory SIZE      Guest memory, such as 64M (the default) or 1G; a plain number is megabytes
+          --cmdline TEXT     kernel command line
+          --engine NAME      auto (the default) or interpreter
+          -v, --verbose      print setup and traffic details on standard output
+
+        Options of the original form:
+          --initrd=FILE      initial RAM disk; the last one wins
+          -v, --verbose      as above
+          Option values are attached with '='; kernel arguments must not begin with '-'.
+
+        Keys in the Guest's terminal:
+          Ctrl-A x           leave at once       Ctrl-A c   monitor: what the Guest costs
+          Ctrl-A h           list these keys     Ctrl-A a   send Ctrl-A to the Guest
+          Ctrl-C three times within a second ends even a Guest that no longer answers.
+          Without a terminal, standard input is the Guest's console as it is; its end does not stop the Guest.
+
+        Exit status:
+          0    the Guest powered off, or you left it
+          1    bad input, or the Guest died: the reason is on standard error
+               (original form: any end of the Guest, as in 2007)
+          2    Ctrl-C three times
+          128+n  ended by signal n
+
+        Examples:
+          lguest
+          echo 'uname -a; poweroff -f' | lguest
+          lguest run --kernel vmlinux --initrd initramfs.cpio --memory 128M --cmdline "loglevel=3"
+          lguest --initrd=initramfs.cpio 64 vmlinux loglevel=3
+
+        """;
+}

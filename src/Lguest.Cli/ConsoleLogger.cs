@@ -1,0 +1,23 @@
+// What the machine has to say: warnings always, on standard error; the rest on standard output and only with --verbose, where the
+// original Launcher printed it.
+
+using Microsoft.Extensions.Logging;
+
+namespace Lguest.Cli;
+
+internal sealed class ConsoleLogger(bool verbose) : ILogger
+{
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => verbose || logLevel >= LogLevel.Warning;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        if (IsEnabled(logLevel))
+        {
+            TextWriter writer = logLevel >= LogLevel.Warning ? Console.Error : Console.Out;
+            writer.WriteLine($"lguest: {formatter(state, exception)}");
+        }
+    }
+}

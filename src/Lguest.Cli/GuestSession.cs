@@ -1,0 +1,77 @@
+// A Guest at the user's terminal: the terminal is lent to it, a few keys and signals are kept back, and however it ends, the terminal is as
+// it was and the caller gets an honest exit status.
+
+using Lguest.Launcher;
+using Lguest.Platform;
+
+namespace Lguest.Cli;
+
+/// <summary>Runs one Guest on standard input and output.</summary>
+/// <param name="options">The machine without its streams and logger.</param>
+/// <param name="verbose">Whether to print setup and traffic details.</param>
+internal sealed class GuestSession(MachineOptions options, bool verbose)
+{
+    /// <summary>The command line of 2007: every end of a Guest is exit status 1 and prints its reason (ABI 11 and 12.2).</summary>
+    public bool IsOriginalForm { get; init; }
+
+    /// <summary>Builds the default Guest if it is not there, and runs it.</summary>
+    public async Task<int> RunDefaultGuestAsync()
+    {
+        DefaultGuest guest;
+        using (var signals = new EndSignals())
+        {
+            try
+            {
+                guest = await DefaultGuest.PrepareAsync(signals.Token);
+            }
+            catch (OperationCanceledException) when (signals.ExitStatus is int status)
+            {
+                return status;
+            }
+        }
+        return await new GuestSession(options with { Kernel = guest.Kernel, Initrd = options.Initrd ?? guest.Initrd }, verbose).RunAsync();
+    }
+
+    /// <summary>Runs the Guest to its end.</summary>
+    /// <returns>The exit status.</returns>
+    public async Task<int> RunAsync()
+    {
+        using var signals = new EndSignals();
+        using var stopping = CancellationTokenSource.CreateLinkedTokenSource(signals.Token);
+        Stream input = DescriptorStream.OpenInput();
+        Stream output = DescriptorStream.OpenOutput();
+        Machine? running = null;
+        if (RawTerminal.IsPresent)
+        {
+            var monitor = new Monitor(output, () => StatisticsText.Describe(running!), stopping.Cancel);
+            input = new EscapeKeys(input, output, stopping.Cancel, monitor);
+        }
+
+        await using var machine = running = new Machine(options with { ConsoleInput = input, ConsoleOutput = output, Logger = new ConsoleLogger(verbose) });
+        if (RawTerminal.IsPresent || verbose)
+        {
+            Console.Error.WriteLine($"lguest: {options.MemoryBytes >> 20} MiB, engine {machine.Engine.ToString().ToLowerInvariant()}; Ctrl-A x leaves, Ctrl-A h helps");
+        }
+
+        MachineResult result;
+        using (RawTerminal.TryEnter())
+        {
+            result = await machine.RunAsync(stopping.Token);
+        }
+        return signals.ExitStatus ?? Report(result);
+    }
+
+    private int Report(MachineResult result)
+    {
+        if (result.End == MachineEnd.Death || (IsOriginalForm && result.End == MachineEnd.PowerOff))
+        {
+            Console.Error.WriteLine($"lguest: {result.Reason.TrimEnd()}");
+        }
+        return result.End switch
+        {
+            MachineEnd.Quit => ExitStatus.Quit,
+            MachineEnd.PowerOff or MachineEnd.Stopped when !IsOriginalForm => ExitStatus.Success,
+            _ => ExitStatus.Failure,
+        };
+    }
+}

@@ -1,0 +1,2 @@
+namespace Lguest.Cli;
+internal static class StatisticsText { public static string Describe(Lguest.Launcher.Machine m) => ""; }

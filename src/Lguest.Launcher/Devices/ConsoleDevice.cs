@@ -1,0 +1,145 @@
+// The Guest's terminal (ABI 10.9): what it sends to key 0 goes to a stream, and what comes in on another stream goes to the one buffer that
+// it binds to key 0. Reading is nobody's business but the reader's: a task of its own waits for input, and the Guest hears of it through
+// the Waker.
+
+using Microsoft.Extensions.Logging;
+
+namespace Lguest.Launcher.Devices;
+
+internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeProvider time, ILogger logger) : Device
+{
+    private const uint Key = 0;
+    private const byte ControlC = 3;
+    private const int QuitCount = 3;
+
+    private readonly ConsoleInputQueue queue = new();
+    private readonly CancellationTokenSource stopping = new();
+    private Task reader = Task.CompletedTask;
+    private byte[] outputBytes = new byte[256];
+    private int quitPresses;
+    private long firstPressSecond;
+    private bool warnedOfMissingBuffer;
+
+    public override DeviceType Type => DeviceType.Console;
+
+    public override uint OutputKey => Key;
+
+    public override bool HasInput => !queue.IsEmpty;
+
+    /// <summary>Called, on the reader's task, when the user has typed Ctrl-C three times within about a second.</summary>
+    public Action? QuitRequested { get; set; }
+
+    public override uint HandleOutput(in DmaBuffer buffer)
+    {
+        if (outputBytes.Length < buffer.Length)
+        {
+            outputBytes = new byte[buffer.Length];
+        }
+        Span<byte> bytes = outputBytes.AsSpan(0, buffer.Length);
+        buffer.CopyTo(bytes);
+        if (output != null)
+        {
+            output.Write(bytes);
+            output.Flush();
+        }
+        return (uint)buffer.Length;
+    }
+
+    public override void DeliverInput(IInputPort port)
+    {
+        if (queue.IsEmpty)
+        {
+            return;
+        }
+        if (!port.TryGetBuffer(Key, out DmaBuffer buffer, out uint irq))
+        {
+            if (!warnedOfMissingBuffer)
+            {
+                warnedOfMissingBuffer = true;
+                LogNoBuffer();
+            }
+            return;
+        }
+        Span<byte> bytes = new byte[Math.Min(buffer.Length, ConsoleInputQueue.Capacity)];
+        int count = queue.Take(bytes);
+        buffer.CopyFrom(bytes[..count]);
+        port.Complete(buffer, (uint)count, irq);
+    }
+
+    public override void Start(Action wake)
+    {
+        if (input != null)
+        {
+            reader = Task.Run(() => ReadAsync(input, wake));
+        }
+    }
+
+    public override async ValueTask DisposeAsync()
+    {
+        await stopping.CancelAsync().ConfigureAwait(false);
+        await reader.ConfigureAwait(false);
+        stopping.Dispose();
+    }
+
+    private async Task ReadAsync(Stream source, Action wake)
+    {
+        byte[] buffer = new byte[1024];
+        try
+        {
+            while (true)
+            {
+                // Some streams cannot cancel a read (a terminal's, for one); then the read is left behind.
+                int count = await source.ReadAsync(buffer, stopping.Token).AsTask().WaitAsync(stopping.Token).ConfigureAwait(false);
+                if (count == 0)
+                {
+                    LogInputClosed();
+                    return;
+                }
+                CountQuitPresses(buffer.AsSpan(0, count));
+                Task room = queue.AddAsync(buffer.AsSpan(0, count));
+                wake();
+                await room.WaitAsync(stopping.Token).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The machine has ended.
+        }
+        catch (Exception error) when (error is IOException or ObjectDisposedException or UnauthorizedAccessException)
+        {
+            LogInputFailed(error.Message);
+        }
+    }
+
+    private void CountQuitPresses(ReadOnlySpan<byte> typed)
+    {
+        if (typed is not [ControlC])
+        {
+            quitPresses = 0;
+            return;
+        }
+        long second = time.GetUtcNow().ToUnixTimeSeconds();
+        if (++quitPresses == 1)
+        {
+            firstPressSecond = second;
+        }
+        if (quitPresses < QuitCount)
+        {
+            return;
+        }
+        quitPresses = 0;
+        if (second <= firstPressSecond + 1)
+        {
+            QuitRequested?.Invoke();
+        }
+    }
+
+    [LoggerMessage(LogLevel.Debug, "Console input waits: the Guest has no free buffer.")]
+    private partial void LogNoBuffer();
+
+    [LoggerMessage(LogLevel.Information, "Console input has ended.")]
+    private partial void LogInputClosed();
+
+    [LoggerMessage(LogLevel.Warning, "Console input has ended: {Message}")]
+    private partial void LogInputFailed(string message);
+}

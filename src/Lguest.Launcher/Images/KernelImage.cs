@@ -1,0 +1,141 @@
+// A kernel on its way into Guest memory: pieces of a stream and the places they go to. ElfImage and BzImage find the pieces in their two
+// kinds of file; what is the same for both (copying them, and finding the one instruction at which an lguest kernel starts) is here.
+
+using Lguest.X86.Memory;
+
+namespace Lguest.Launcher.Images;
+
+/// <summary>One piece of a kernel.</summary>
+/// <param name="FileOffset">Where it begins in the stream, in bytes.</param>
+/// <param name="FileSize">Bytes to copy.</param>
+/// <param name="Address">Guest physical address to copy them to.</param>
+/// <param name="MemorySize">Bytes that the Guest will use there: the rest of a segment is the kernel's BSS.</param>
+internal readonly record struct ImageSegment(uint FileOffset, uint FileSize, uint Address, uint MemorySize);
+
+/// <summary>A kernel image whose headers have been understood.</summary>
+internal sealed class KernelImage : IDisposable
+{
+    private readonly string name;
+    private readonly Stream contents;
+    private readonly IReadOnlyList<ImageSegment> segments;
+
+    /// <param name="name">What to call the image in messages.</param>
+    /// <param name="contents">Seekable stream that the segments are pieces of; the image closes it.</param>
+    /// <param name="segments">The pieces, in the order of the file; at least one.</param>
+    /// <param name="pageOffset">Guest virtual minus Guest physical address.</param>
+    public KernelImage(string name, Stream contents, IReadOnlyList<ImageSegment> segments, uint pageOffset)
+    {
+        this.name = name;
+        this.contents = contents;
+        this.segments = segments;
+        PageOffset = pageOffset;
+        MemoryEnd = segments.Max(static s => s.Address + (ulong)Math.Max(s.MemorySize, s.FileSize));
+    }
+
+    /// <summary>The 13 characters that stand immediately before an lguest kernel's first instruction (ABI 2.2).</summary>
+    public static ReadOnlySpan<byte> EntryMark => "GenuineLguest"u8;
+
+    /// <summary>Guest virtual minus Guest physical address of the kernel's linear map.</summary>
+    public uint PageOffset { get; }
+
+    /// <summary>First Guest physical address behind the kernel and its BSS.</summary>
+    public ulong MemoryEnd { get; }
+
+    /// <summary>Opens a vmlinux or a bzImage.</summary>
+    /// <exception cref="MachineConfigurationException">There is no such file, or it is no kernel for lguest.</exception>
+    public static KernelImage Open(string path)
+    {
+        FileStream file = ImageFile.Open("kernel", path);
+        try
+        {
+            string name = $"kernel {path}";
+            if (file.Length == 0)
+            {
+                throw new MachineConfigurationException($"{name} is empty.");
+            }
+            return ElfImage.IsElf(file) ? ElfImage.Read(name, file) : BzImage.Read(name, file);
+        }
+        catch (Exception error)
+        {
+            file.Dispose();
+            if (error is IOException or UnauthorizedAccessException)
+            {
+                throw new MachineConfigurationException($"kernel {path} cannot be read: {error.Message}", error);
+            }
+            throw;
+        }
+    }
+
+    /// <summary>Copies the pieces to their places. They must lie inside <paramref name="memory"/>.</summary>
+    public void CopyTo(MachineMemory memory)
+    {
+        byte[] buffer = new byte[1 << 16];
+        foreach (ImageSegment segment in segments)
+        {
+            contents.Position = segment.FileOffset;
+            for (uint done = 0; done < segment.FileSize;)
+            {
+                int count = (int)Math.Min((uint)buffer.Length, segment.FileSize - done);
+                contents.ReadExactly(buffer, 0, count);
+                memory.Write(segment.Address + done, buffer.AsSpan(0, count));
+                done += (uint)count;
+            }
+        }
+    }
+
+    /// <summary>Finds the Guest virtual address of the first instruction in a kernel that has been copied to memory.</summary>
+    /// <exception cref="MachineConfigurationException">No <see cref="EntryMark"/>: this kernel does not know lguest.</exception>
+    public uint FindEntry(MachineMemory memory)
+    {
+        uint lowest = segments.Min(static s => s.Address);
+        uint highest = segments.Max(static s => s.Address + s.FileSize);
+        return Find((address, bytes) => memory.Read(address, bytes), lowest, highest) is uint mark
+            ? mark + (uint)EntryMark.Length + PageOffset
+            : throw NotCapable();
+    }
+
+    /// <summary>Refuses a file that could not run whatever the size of memory.</summary>
+    /// <exception cref="MachineConfigurationException">No <see cref="EntryMark"/> in any segment.</exception>
+    public void RequireEntryMark()
+    {
+        foreach (ImageSegment segment in segments)
+        {
+            void ReadFile(uint offset, Span<byte> bytes)
+            {
+                contents.Position = offset;
+                int count = contents.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
+                bytes[count..].Clear();
+            }
+            if (Find(ReadFile, segment.FileOffset, segment.FileOffset + segment.FileSize) is not null)
+            {
+                return;
+            }
+        }
+        throw NotCapable();
+    }
+
+    public void Dispose() => contents.Dispose();
+
+    private delegate void ByteSource(uint address, Span<byte> bytes);
+
+    /// <summary>Bytewise search for a mark that begins in a range; pieces of the range overlap by the length of the mark.</summary>
+    private static uint? Find(ByteSource read, uint start, uint end)
+    {
+        byte[] window = new byte[1 << 16];
+        uint step = (uint)(window.Length - EntryMark.Length + 1);
+        for (ulong address = start; address < end; address += step)
+        {
+            int length = (int)Math.Min((ulong)window.Length, end - address);
+            read((uint)address, window.AsSpan(0, length));
+            int index = window.AsSpan(0, length).IndexOf(EntryMark);
+            if (index >= 0)
+            {
+                return (uint)address + (uint)index;
+            }
+        }
+        return null;
+    }
+
+    private MachineConfigurationException NotCapable() => new(
+        $"{name} is not lguest-capable (it has no GenuineLguest entry mark): build it with CONFIG_LGUEST_GUEST=y.");
+}

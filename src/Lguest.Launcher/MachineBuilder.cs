@@ -1,0 +1,110 @@
+// Setting up a machine, in the order of the original Launcher (ABI 2.1): memory and devices, then the kernel, the initrd, the first page
+// tables and the boot block. Everything that can be wrong with the user's choices is found here, before a Guest exists.
+
+using Lguest.Launcher.Devices;
+using Lguest.Launcher.Images;
+using Lguest.X86.Memory;
+using Microsoft.Extensions.Logging;
+
+namespace Lguest.Launcher;
+
+/// <summary>What the Host is told at INITIALIZE besides the memory (ABI 3.2).</summary>
+/// <param name="PageDirectory">Guest physical address of the initial page directory.</param>
+/// <param name="Entry">Guest virtual address of the first instruction.</param>
+/// <param name="PageOffset">Guest virtual minus Guest physical address.</param>
+internal readonly record struct GuestStart(uint PageDirectory, uint Entry, uint PageOffset);
+
+internal static partial class MachineBuilder
+{
+    private const long Mebibyte = 1 << 20;
+
+    /// <summary>Frames for the Host's tables: four shadow directories with all their page tables, and some.</summary>
+    private const uint ArenaFrames = (4 * 1025) + 64;
+
+    public static (MachineMemory Memory, GuestStart Start) Build(MachineOptions options, IReadOnlyList<Device> devices)
+    {
+        uint memorySize = CheckMemorySize(options.MemoryBytes);
+        using KernelImage kernel = KernelImage.Open(options.Kernel);
+        using FileStream? initrd = options.Initrd is string path ? ImageFile.Open("initrd", path) : null;
+        ulong initrdSize = MemoryMap.RoundUp((ulong)(initrd?.Length ?? 0));
+        if (initrdSize >= memorySize)
+        {
+            throw new MachineConfigurationException(
+                $"initrd {options.Initrd} ({Megabytes(initrdSize)} MiB) is larger than the Guest's memory ({Megabytes(memorySize)} MiB).");
+        }
+        var map = new MemoryMap(memorySize, (uint)initrdSize, kernel.PageOffset);
+        CheckRoom(kernel, map);
+
+        var memory = new MachineMemory((map.DescriptorPage / MemoryMap.PageSize) + 1, ArenaFrames);
+        try
+        {
+            DeviceTable.Write(memory, map, devices);
+            kernel.CopyTo(memory);
+            uint entry = kernel.FindEntry(memory);
+            if (initrd != null)
+            {
+                CopyInitrd(initrd, memory, map);
+            }
+            InitialPageTables.Write(memory, map);
+            BootBlock.Write(memory, map, options.CommandLine);
+            LogBuilt(options.Logger, options.Kernel, entry, map.PageOffset, map.PageDirectory, map.Initrd, map.InitrdSize);
+            return (memory, new GuestStart(map.PageDirectory, entry, map.PageOffset));
+        }
+        catch
+        {
+            memory.Dispose();
+            throw;
+        }
+    }
+
+    private static uint CheckMemorySize(long size)
+    {
+        if (size <= MemoryMap.KernelStart)
+        {
+            throw new MachineConfigurationException($"{size} bytes of memory are too small: a kernel alone begins at 1 MiB.");
+        }
+        if (size + MemoryMap.PageSize > MemoryMap.MaximumTop)
+        {
+            throw new MachineConfigurationException(
+                $"{Megabytes((ulong)size)} MiB of memory are too large: a Guest has at most {(MemoryMap.MaximumTop / Mebibyte) - 1} MiB.");
+        }
+        return size % MemoryMap.PageSize == 0
+            ? (uint)size
+            : throw new MachineConfigurationException($"{size} bytes of memory are not a multiple of {MemoryMap.PageSize}.");
+    }
+
+    private static void CheckRoom(KernelImage kernel, in MemoryMap map)
+    {
+        if (!map.Fits(kernel.MemoryEnd))
+        {
+            // A program that is no kernel may well ask for strange addresses: say that first.
+            kernel.RequireEntryMark();
+            ulong needed = kernel.MemoryEnd + map.InitrdSize + (((ulong)map.PageTableCount + 1) * MemoryMap.PageSize);
+            throw new MachineConfigurationException(
+                $"{Megabytes(map.Memory)} MiB of memory are too small: kernel and initrd alone need {Megabytes(needed)} MiB.");
+        }
+    }
+
+    private static ulong Megabytes(ulong bytes) => (bytes + (ulong)Mebibyte - 1) / (ulong)Mebibyte;
+
+    private static void CopyInitrd(FileStream initrd, MachineMemory memory, in MemoryMap map)
+    {
+        try
+        {
+            byte[] buffer = new byte[1 << 16];
+            uint done = 0;
+            for (int count; (count = initrd.Read(buffer, 0, (int)Math.Min((uint)buffer.Length, map.InitrdSize - done))) > 0; done += (uint)count)
+            {
+                memory.Write(map.Initrd + done, buffer.AsSpan(0, count));
+            }
+        }
+        catch (IOException error)
+        {
+            throw new MachineConfigurationException($"initrd {initrd.Name} cannot be read: {error.Message}", error);
+        }
+    }
+
+    [LoggerMessage(LogLevel.Information,
+        "Kernel {Kernel}: entry 0x{Entry:x8}, page offset 0x{PageOffset:x8}; page directory at 0x{Directory:x}; initrd at 0x{Initrd:x}, 0x{InitrdSize:x} bytes")]
+    private static partial void LogBuilt(ILogger logger, string kernel, uint entry, uint pageOffset, uint directory, uint initrd, uint initrdSize);
+}

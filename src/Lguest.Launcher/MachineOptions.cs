@@ -1,0 +1,49 @@
+// What a machine is made of, as one immutable record: the public door of the Launcher together with Machine and MachineResult.
+
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Lguest.Launcher;
+
+/// <summary>The part that executes the Guest's instructions.</summary>
+public enum Engine
+{
+    /// <summary>The fastest engine of this host; <see cref="Machine.Engine"/> tells which it is.</summary>
+    Auto,
+
+    /// <summary>The reference interpreter: exact, and at home on every host .NET runs on.</summary>
+    Interpreter,
+}
+
+/// <summary>Describes a <see cref="Machine"/>.</summary>
+public sealed record MachineOptions
+{
+    /// <summary>Path of the kernel: an i386 vmlinux or bzImage built with CONFIG_LGUEST_GUEST (ABI 2.2 and 2.3).</summary>
+    public required string Kernel { get; init; }
+
+    /// <summary>Path of the initial RAM disk, or null for none.</summary>
+    public string? Initrd { get; init; }
+
+    /// <summary>Guest memory in bytes, a multiple of 4096 below <see cref="MaximumMemoryBytes"/>; 64 MiB by default.</summary>
+    public long MemoryBytes { get; init; } = 64 << 20;
+
+    /// <summary>Kernel command line, at most 2047 characters of ASCII or Latin-1 (ABI 2.4).</summary>
+    public string CommandLine { get; init; } = "";
+
+    /// <summary>The wanted engine. What is asked for is used or refused, never exchanged.</summary>
+    public Engine Engine { get; init; } = Engine.Auto;
+
+    /// <summary>What the Guest reads from its console; null means no input ever comes. The machine does not close it.</summary>
+    /// <remarks>The end of the stream only ends the input, not the Guest.</remarks>
+    public Stream? ConsoleInput { get; init; }
+
+    /// <summary>Where the Guest's console writes; null discards it. The machine does not close it.</summary>
+    /// <remarks>Written and flushed on the Guest's thread. An exception of the stream ends the run and leaves <see cref="Machine.RunAsync"/>.</remarks>
+    public Stream? ConsoleOutput { get; init; }
+
+    /// <summary>Receives setup (Information, Debug), warnings, and device traffic (Trace).</summary>
+    public ILogger Logger { get; init; } = NullLogger.Instance;
+
+    /// <summary>Guest memory is less than this: RAM and device pages must end where the original Launcher's own program began (ABI 1.4).</summary>
+    public static long MaximumMemoryBytes => MemoryMap.MaximumTop;
+}
