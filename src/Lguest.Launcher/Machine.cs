@@ -2,6 +2,7 @@
 // serving its devices whenever the Host comes back from running it (ABI 2.1 and 10.8). What the original does in a process of its own, this
 // class does on a thread of its own; death, which ends the process there, is a result here.
 
+using Lguest.Host;
 using Lguest.Launcher.Devices;
 using Lguest.X86.Memory;
 using Microsoft.Extensions.Logging;
@@ -15,49 +16,52 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
     private readonly ILogger logger;
     private readonly MachineMemory memory;
     private readonly GuestStart start;
-    private readonly Func<MachineMemory, GuestStart, IGuestHost> openHost;
-    private readonly ConsoleDevice console;
+    private readonly LguestDevice lguest;
     private readonly Device[] devices;
+    private readonly CancellationTokenSource ending = new();
     private readonly TaskCompletionSource<MachineResult> completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Thread? thread;
-    private IGuestHost? host;
-    private Waker? waker;
-    private volatile MachineResult? requestedEnd;
+    private MachineResult? requestedEnd;
+    private MachineStatistics? statistics;
     private string? death;
     private bool disposed;
 
     /// <summary>Builds a machine and loads its kernel.</summary>
     /// <exception cref="MachineConfigurationException">The kernel, the initrd, the memory size or the command line is unusable.</exception>
     public Machine(MachineOptions options)
-        : this(options, static (_, _) => throw new NotSupportedException("The Host is not connected yet."), TimeProvider.System)
+        : this(options, TimeProvider.System)
     {
     }
 
-    internal Machine(MachineOptions options, Func<MachineMemory, GuestStart, IGuestHost> openHost, TimeProvider time)
+    internal Machine(MachineOptions options, TimeProvider time)
     {
         ArgumentNullException.ThrowIfNull(options);
         logger = options.Logger;
-        this.openHost = openHost;
         Engine = options.Engine switch
         {
             Engine.Auto or Engine.Interpreter => Engine.Interpreter,
             _ => throw new MachineConfigurationException($"There is no engine {options.Engine}."),
         };
-        console = new ConsoleDevice(options.ConsoleInput, options.ConsoleOutput, time, logger)
+        devices = [new ConsoleDevice(options.ConsoleInput, options.ConsoleOutput, time, logger)
         {
             QuitRequested = () => RequestEnd(MachineEnd.Quit),
-        };
-        devices = [console];
+        }];
         (memory, start) = MachineBuilder.Build(options, devices);
+        lguest = options.Host.Open();
+        Meters.Add(this);
     }
 
     /// <summary>The engine that runs the Guest; never <see cref="Engine.Auto"/>.</summary>
     public Engine Engine { get; }
 
+    /// <summary>What the Guest has cost so far. May be asked at any time.</summary>
+    public MachineStatistics Statistics => statistics ?? MachineStatistics.Of(lguest);
+
     /// <summary>Runs the Guest to its end.</summary>
     /// <param name="cancellationToken">Stops the Guest: the result is then <see cref="MachineEnd.Stopped"/>, not an exception.</param>
     /// <returns>How the Guest ended.</returns>
     /// <exception cref="InvalidOperationException">The machine has already been run.</exception>
+    /// <exception cref="MachineConfigurationException">The Host runs as many Guests as it may.</exception>
     /// <exception cref="IOException">Writing to <see cref="MachineOptions.ConsoleOutput"/> failed (or another exception of that stream).</exception>
     public async Task<MachineResult> RunAsync(CancellationToken cancellationToken = default)
     {
@@ -86,6 +90,9 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
             await ((Task)completion.Task).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             thread.Join();
         }
+        Meters.Remove(this);
+        statistics = Statistics;
+        lguest.Dispose();
         memory.Dispose();
     }
 
@@ -93,7 +100,7 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
     {
         irq = 0;
         buffer = default;
-        if (!host!.TryGetDma(key, out uint address) || !TryReadList(address, out buffer))
+        if (lguest.GetDma(key, out uint address) != LguestError.None || !TryReadList(address, out buffer))
         {
             return false;
         }
@@ -104,7 +111,7 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
     void IInputPort.Complete(in DmaBuffer buffer, uint length, uint irq)
     {
         buffer.UsedLength = length;
-        if (!host!.TryRaiseInterrupt(irq))
+        if (lguest.Irq(irq) != LguestError.None)
         {
             death ??= $"interrupt {irq} refused";
         }
@@ -113,14 +120,14 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
     private void RequestEnd(MachineEnd end)
     {
         Interlocked.CompareExchange(ref requestedEnd, new MachineResult(end, ""), null);
-        Volatile.Read(ref waker)?.Wake();
+        ending.Cancel();
     }
 
     private void RunGuest()
     {
         try
         {
-            completion.SetResult(OpenAndServe());
+            completion.SetResult(InitializeAndServe());
         }
         catch (Exception error)
         {
@@ -128,60 +135,68 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
         }
     }
 
-    private MachineResult OpenAndServe()
+    private MachineResult InitializeAndServe()
     {
-        // This thread opens the Host: it becomes the Guest's owner, the only one who may run it.
-        using IGuestHost opened = host = openHost(memory, start);
-        var watching = new Waker(() => opened.Break(true), devices);
-        Volatile.Write(ref waker, watching);
+        LguestError error = lguest.Initialize(new InitializeRequest
+        {
+            Memory = memory,
+            PageLimit = memory.GuestFrames,
+            PageDirectory = start.PageDirectory,
+            Start = start.Entry,
+            PageOffset = start.PageOffset,
+        });
+        if (error != LguestError.None)
+        {
+            throw new MachineConfigurationException(error == LguestError.NoSpace
+                ? "The Host runs as many Guests as it may."
+                : $"The Host refuses the Guest: {error}.");
+        }
+
+        using var waker = new Waker(lguest, devices);
         try
         {
             foreach (Device device in devices)
             {
-                device.Start(watching.Wake);
+                device.Start(waker.Wake);
             }
-            if (requestedEnd != null)
-            {
-                watching.Wake();
-            }
-            return Serve(opened);
+            return Serve();
         }
         finally
         {
             foreach (Device device in devices)
             {
-                device.DisposeAsync().AsTask().GetAwaiter().GetResult();
+                device.Stop();
             }
-            // A break that was asked for after the last run must not hold the Waker back.
-            Volatile.Write(ref waker, null);
-            watching.End(() => opened.Break(false));
         }
     }
 
-    private MachineResult Serve(IGuestHost guest)
+    private MachineResult Serve()
     {
         while (death == null)
         {
-            RunOutcome outcome = guest.Run();
-            switch (outcome.Event)
+            ReadResult read = lguest.Read(ending.Token);
+            switch (read.Error)
             {
-                case RunEvent.Dma:
-                    HandleOutput(outcome.Address, outcome.Key);
+                case LguestError.None when read.HasDma:
+                    HandleOutput(read.DmaAddress, read.DmaKey);
                     break;
-                case RunEvent.Break:
-                    if (requestedEnd is MachineResult end)
-                    {
-                        return end;
-                    }
+                case LguestError.None:
+                    death = read.DeathReason;
+                    break;
+                case LguestError.NoEntry:
+                    // It died just now: the next read tells the reason.
+                    break;
+                case LguestError.TryAgain:
                     foreach (Device device in devices)
                     {
                         device.DeliverInput(this);
                     }
-                    guest.Break(false);
+                    lguest.Break(false);
                     break;
-                case RunEvent.Death:
-                    LogDeath(outcome.Reason);
-                    return MachineResult.FromReason(outcome.Reason);
+                case LguestError.Interrupted when requestedEnd is MachineResult end:
+                    return end;
+                default:
+                    throw new InvalidOperationException($"Running the Guest failed: {read.Error}.");
             }
         }
         LogDeath(death);

@@ -1,6 +1,7 @@
 // Setting up a machine, in the order of the original Launcher (ABI 2.1): memory and devices, then the kernel, the initrd, the first page
 // tables and the boot block. Everything that can be wrong with the user's choices is found here, before a Guest exists.
 
+using Lguest.Host;
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Images;
 using Lguest.X86.Memory;
@@ -18,9 +19,6 @@ internal static partial class MachineBuilder
 {
     private const long Mebibyte = 1 << 20;
 
-    /// <summary>Frames for the Host's tables: four shadow directories with all their page tables, and some.</summary>
-    private const uint ArenaFrames = (4 * 1025) + 64;
-
     public static (MachineMemory Memory, GuestStart Start) Build(MachineOptions options, IReadOnlyList<Device> devices)
     {
         uint memorySize = CheckMemorySize(options.MemoryBytes);
@@ -35,7 +33,7 @@ internal static partial class MachineBuilder
         var map = new MemoryMap(memorySize, (uint)initrdSize, kernel.PageOffset);
         CheckRoom(kernel, map);
 
-        var memory = new MachineMemory((map.DescriptorPage / MemoryMap.PageSize) + 1, ArenaFrames);
+        var memory = new MachineMemory((map.DescriptorPage / MemoryMap.PageSize) + 1, LguestAbi.ArenaFrames);
         try
         {
             DeviceTable.Write(memory, map, devices);
@@ -63,7 +61,7 @@ internal static partial class MachineBuilder
         {
             throw new MachineConfigurationException($"{size} bytes of memory are too small: a kernel alone begins at 1 MiB.");
         }
-        if (size + MemoryMap.PageSize > MemoryMap.MaximumTop)
+        if (size > MemoryMap.MaximumTop - MemoryMap.PageSize)
         {
             throw new MachineConfigurationException(
                 $"{Megabytes((ulong)size)} MiB of memory are too large: a Guest has at most {(MemoryMap.MaximumTop / Mebibyte) - 1} MiB.");
@@ -75,6 +73,11 @@ internal static partial class MachineBuilder
 
     private static void CheckRoom(KernelImage kernel, in MemoryMap map)
     {
+        if (map.PageOffset >= LguestAbi.SwitcherAddress)
+        {
+            throw new MachineConfigurationException(
+                $"The kernel's page offset 0x{map.PageOffset:x} lies in the Host's own window, from 0x{LguestAbi.SwitcherAddress:x} on.");
+        }
         if (!map.Fits(kernel.MemoryEnd))
         {
             // A program that is no kernel may well ask for strange addresses: say that first.

@@ -1,5 +1,6 @@
 // What a machine is made of, as one immutable record: the public door of the Launcher together with Machine and MachineResult.
 
+using Lguest.Host;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -18,6 +19,8 @@ public enum Engine
 /// <summary>Describes a <see cref="Machine"/>.</summary>
 public sealed record MachineOptions
 {
+    private static readonly LguestHost SharedHost = new();
+
     /// <summary>Path of the kernel: an i386 vmlinux or bzImage built with CONFIG_LGUEST_GUEST (ABI 2.2 and 2.3).</summary>
     public required string Kernel { get; init; }
 
@@ -40,6 +43,9 @@ public sealed record MachineOptions
     /// <summary>Where the Guest's console writes; null discards it. The machine does not close it.</summary>
     /// <remarks>Written and flushed on the Guest's thread. An exception of the stream ends the run and leaves <see cref="Machine.RunAsync"/>.</remarks>
     public Stream? ConsoleOutput { get; init; }
+
+    /// <summary>The Host: the Guests of one Host can meet each other. One that is shared by the whole process by default.</summary>
+    public LguestHost Host { get; init; } = SharedHost;
 
     /// <summary>Receives setup (Information, Debug), warnings, and device traffic (Trace).</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;

@@ -3,46 +3,42 @@
 // Ours is a thread. It also comes back by itself while a device holds input for which the Guest has no buffer yet, because a Guest
 // that frees a buffer tells nobody; with nothing to deliver it sleeps without end.
 
+using Lguest.Host;
 using Lguest.Launcher.Devices;
 
 namespace Lguest.Launcher;
 
-/// <summary>Interrupts the run of a Guest when its devices have input or somebody wants it to stop.</summary>
-internal sealed class Waker
+/// <summary>Interrupts the run of a Guest when its devices have input.</summary>
+internal sealed class Waker : IDisposable
 {
     private const int ShortestPause = 1;
     private const int LongestPause = 64;
 
-    private readonly Action breakRun;
+    private readonly LguestDevice lguest;
     private readonly IReadOnlyList<Device> devices;
     private readonly AutoResetEvent work = new(false);
+    private readonly CancellationTokenSource ending = new();
     private readonly Thread thread;
-    private volatile bool ended;
 
-    /// <param name="breakRun">Breaks into the run and returns when the Launcher has answered, or at once when the Guest is dead.</param>
-    /// <param name="devices">Devices whose input is awaited.</param>
-    public Waker(Action breakRun, IReadOnlyList<Device> devices)
+    public Waker(LguestDevice lguest, IReadOnlyList<Device> devices)
     {
-        this.breakRun = breakRun;
+        this.lguest = lguest;
         this.devices = devices;
         thread = new Thread(Watch) { IsBackground = true, Name = "lguest waker" };
         thread.Start();
     }
 
-    /// <summary>Asks for a break. May be called from any thread; never blocks.</summary>
+    /// <summary>Says that a device has input. May be called from any thread; never blocks.</summary>
     public void Wake() => work.Set();
 
-    /// <summary>Ends the Waker after the last run.</summary>
-    /// <param name="clearBreak">Answers the break that it may be waiting for.</param>
-    public void End(Action clearBreak)
+    /// <summary>Ends the Waker. Nobody may wake it afterwards.</summary>
+    public void Dispose()
     {
-        ended = true;
+        ending.Cancel();
         work.Set();
-        do
-        {
-            clearBreak();
-        }
-        while (!thread.Join(ShortestPause));
+        thread.Join();
+        work.Dispose();
+        ending.Dispose();
     }
 
     private void Watch()
@@ -51,11 +47,11 @@ internal sealed class Waker
         while (true)
         {
             work.WaitOne(pause);
-            if (ended)
+            if (ending.IsCancellationRequested)
             {
                 return;
             }
-            breakRun();
+            lguest.Break(true, ending.Token);
             bool inputRemains = devices.Any(static d => d.HasInput);
             pause = !inputRemains ? Timeout.Infinite
                 : pause == Timeout.Infinite ? ShortestPause

@@ -74,10 +74,10 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
         }
     }
 
-    public override async ValueTask DisposeAsync()
+    public override void Stop()
     {
-        await stopping.CancelAsync().ConfigureAwait(false);
-        await reader.ConfigureAwait(false);
+        stopping.Cancel();
+        reader.Wait();
         stopping.Dispose();
     }
 

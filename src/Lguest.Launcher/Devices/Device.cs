@@ -11,7 +11,7 @@ internal enum DeviceType : ushort
 }
 
 /// <summary>A device on the lguest bus.</summary>
-internal abstract class Device : IAsyncDisposable
+internal abstract class Device
 {
     /// <summary>What the Guest chooses its driver by.</summary>
     public abstract DeviceType Type { get; }
@@ -36,8 +36,8 @@ internal abstract class Device : IAsyncDisposable
     /// <param name="wake">To be called, from any thread, whenever input has arrived.</param>
     public abstract void Start(Action wake);
 
-    /// <summary>Ends what <see cref="Start"/> began.</summary>
-    public abstract ValueTask DisposeAsync();
+    /// <summary>Ends what <see cref="Start"/> began; afterwards nobody is woken any more.</summary>
+    public abstract void Stop();
 }
 
 /// <summary>The Guest's end of a device's input.</summary>
