@@ -26,7 +26,7 @@ public sealed record MachineStatistics
         ExitsByTrap = guest.ExitsByTrap.ToArray(),
         HypercallsByNumber = guest.HypercallsByNumber.ToArray(),
         PageFaults = guest.PageFaultsServed + guest.PageFaultsReflected,
-        Instructions = 0,
+        Instructions = lguest.Processor?.InstructionCount ?? 0,
     };
 
     internal MachineStatistics Plus(MachineStatistics other) => new()

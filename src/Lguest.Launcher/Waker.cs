@@ -51,11 +51,14 @@ internal sealed class Waker : IDisposable
             {
                 return;
             }
+            int before = WaitingInput();
             lguest.Break(true, ending.Token);
-            bool inputRemains = devices.Any(static d => d.HasInput);
-            pause = !inputRemains ? Timeout.Infinite
-                : pause == Timeout.Infinite ? ShortestPause
+            int after = WaitingInput();
+            pause = after == 0 ? Timeout.Infinite
+                : pause == Timeout.Infinite || after < before ? ShortestPause
                 : Math.Min(2 * pause, LongestPause);
         }
     }
+
+    private int WaitingInput() => devices.Sum(static device => device.WaitingInput);
 }

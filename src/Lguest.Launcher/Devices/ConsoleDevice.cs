@@ -24,7 +24,7 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
 
     public override uint OutputKey => Key;
 
-    public override bool HasInput => !queue.IsEmpty;
+    public override int WaitingInput => queue.Count;
 
     /// <summary>Called, on the reader's task, when the user has typed Ctrl-C three times within about a second.</summary>
     public Action? QuitRequested { get; set; }
@@ -47,7 +47,7 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
 
     public override void DeliverInput(IInputPort port)
     {
-        if (queue.IsEmpty)
+        if (queue.Count == 0)
         {
             return;
         }

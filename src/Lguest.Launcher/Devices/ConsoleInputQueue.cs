@@ -13,14 +13,14 @@ internal sealed class ConsoleInputQueue
     private readonly Queue<byte> bytes = new();
     private TaskCompletionSource? room;
 
-    /// <summary>Whether there is nothing to take.</summary>
-    public bool IsEmpty
+    /// <summary>Bytes that can be taken.</summary>
+    public int Count
     {
         get
         {
             lock (door)
             {
-                return bytes.Count == 0;
+                return bytes.Count;
             }
         }
     }

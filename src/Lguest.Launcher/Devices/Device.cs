@@ -22,8 +22,8 @@ internal abstract class Device
     /// <summary>The key to which the Guest sends its output.</summary>
     public abstract uint OutputKey { get; }
 
-    /// <summary>Whether input waits for <see cref="DeliverInput"/>. May be asked from any thread.</summary>
-    public abstract bool HasInput { get; }
+    /// <summary>Bytes of input that wait for <see cref="DeliverInput"/>. May be asked from any thread.</summary>
+    public abstract int WaitingInput { get; }
 
     /// <summary>Takes what the Guest sent.</summary>
     /// <returns>Bytes taken: the Guest finds them in the first word of its list.</returns>

@@ -1,0 +1,141 @@
+// The command line (ABI 11): its forms, what it says to bad input, and its exit status.
+
+using Lguest.Launcher.Tests;
+
+namespace Lguest.Cli.Tests;
+
+public sealed class CommandTests : IDisposable
+{
+    private readonly TemporaryFile powerOff = new(ElfFile.WithCode(TinyGuest.Assemble(static c => TinyGuest.Crash(c, "Power down"))).ToBytes());
+    private readonly TemporaryFile crash = new(ElfFile.WithCode(TinyGuest.Assemble(static c => TinyGuest.Crash(c, "Out of coffee"))).ToBytes());
+    private readonly TemporaryFile echo = new(ElfFile.WithCode(TinyGuest.Assemble(TinyGuest.EchoGuest)).ToBytes());
+
+    public static TheoryData<string[], string> BadInput() => new()
+    {
+        { ["16", "/no/such/kernel"], "kernel /no/such/kernel does not exist." },
+        { ["16", "/"], "kernel / is a directory." },
+        { ["16", "{empty}"], "is empty." },
+        { ["16", "{truncated}"], "is truncated" },
+        { ["16", "{64-bit}"], "is a 64-bit program; lguest runs 32-bit i386 kernels." },
+        { ["16", "{no mark}"], "build it with CONFIG_LGUEST_GUEST=y." },
+        { ["16", "{two offsets}"], "has segments with different page offsets" },
+        { ["16", "{text}"], "is neither a vmlinux (ELF) nor a bzImage" },
+        { ["1", "{good}"], "memory are too small" },
+        { ["2944", "{good}"], "2944 MiB of memory are too large: a Guest has at most 2943 MiB." },
+        { ["99999999999999999999", "{good}"], "is not a number of megabytes" },
+        { ["lots", "{good}"], "is not a number of megabytes" },
+        { ["2", "{good}", "--initrd={large}"], "(3 MiB) is larger than the Guest's memory (2 MiB)." },
+        { ["16", "{good}", "--initrd=/no/such/initrd"], "initrd /no/such/initrd does not exist." },
+        { ["--colour", "16", "{good}"], "unknown option --colour" },
+        { ["16", "{good}", "-x"], "unknown option -x" },
+        { ["16"], "usage: lguest [options] <megabytes> <kernel>" },
+        { ["--initrd={good}"], "usage: lguest [options] <megabytes> <kernel>" },
+        { ["--block=disk", "16", "{good}"], "--block is not available yet" },
+        { ["--tunnet=10.0.0.1", "16", "{good}"], "--tunnet is not available yet" },
+        { ["--sharenet=net", "16", "{good}"], "--sharenet is not available yet" },
+        { ["run", "--kernel", "/no/such/kernel"], "kernel /no/such/kernel does not exist." },
+        { ["run", "--kernel", "{good}", "--memory", "many"], "--memory many is not a size such as 64M" },
+        { ["run", "--kernel", "{good}", "--memory", "3G"], "are too large" },
+        { ["run", "--kernel", "{good}", "--engine", "steam"], "there is no engine steam: auto and interpreter are known" },
+        { ["run", "--kernel", "{good}", "--colour"], "--colour" },
+        { ["run", "--kernel", "{good}", "word"], "word" },
+        { ["run", "--kernel", "{good}", "--cmdline", "{long}"], "kernel command line has 3000 characters" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadInput))]
+    public async Task BadInputGivesOneClearLineAndStatusOne(string[] arguments, string message)
+    {
+        ElfFile good = ElfFile.WithCode([0x90]);
+        ElfSegment segment = good.Segments[0];
+        using var files = new NamedFiles(new Dictionary<string, byte[]>
+        {
+            ["{good}"] = good.ToBytes(),
+            ["{empty}"] = [],
+            ["{truncated}"] = good.ToBytes()[..^1],
+            ["{64-bit}"] = (good with { Class = 2 }).ToBytes(),
+            ["{no mark}"] = (good with { Segments = [segment with { Contents = new byte[100] }] }).ToBytes(),
+            ["{two offsets}"] = (good with { Segments = [segment, segment with { VirtualAddress = 0x8010_0000 }] }).ToBytes(),
+            ["{text}"] = "Dear kernel"u8.ToArray(),
+            ["{large}"] = new byte[3 << 20],
+        });
+
+        CommandResult result = await CommandProcess.RunAsync("", [.. arguments.Select(a => files.Replace(a).Replace("{long}", new string('a', 3000)))]);
+
+        Assert.Equal(1, result.ExitStatus);
+        Assert.Equal("", result.Output);
+        Assert.StartsWith("lguest: ", result.Errors);
+        Assert.Contains(message, result.Errors);
+        Assert.Equal(result.Errors.Length - 1, result.Errors.IndexOf('\n'));
+    }
+
+    [Fact]
+    public async Task RunEndsQuietlyWithStatusZeroAtPowerOff() =>
+        Assert.Equal(new CommandResult(0, "", ""), await CommandProcess.RunAsync("", "run", "--kernel", powerOff.Path, "--memory", "4M"));
+
+    [Fact]
+    public async Task RunReportsAGuestThatDied() =>
+        Assert.Equal(new CommandResult(1, "", "lguest: CRASH: Out of coffee\n"), await CommandProcess.RunAsync("", "run", "--kernel", crash.Path, "--memory", "4096K"));
+
+    [Fact]
+    public async Task TheOriginalFormReportsEveryEndWithStatusOne() =>
+        Assert.Equal(new CommandResult(1, "", "lguest: CRASH: Power down\n"), await CommandProcess.RunAsync("", "4m", powerOff.Path, "quiet", "run"));
+
+    [Fact]
+    public async Task OptionsMayStandBetweenTheWordsAndTheLastInitrdWins()
+    {
+        CommandResult result = await CommandProcess.RunAsync("", "4", "--initrd=/no/such/initrd", powerOff.Path, "-v", "root=/dev/lgba", $"--initrd={crash.Path}");
+        Assert.Equal(1, result.ExitStatus);
+        Assert.Contains("lguest: CRASH: Power down\n", result.Errors);
+        Assert.Contains("entry 0xc010000d, page offset 0xc0000000", result.Output);
+    }
+
+    [Fact]
+    public async Task VerboseTellsTheEngine() =>
+        Assert.Contains("engine interpreter", (await CommandProcess.RunAsync("", "run", "--kernel", powerOff.Path, "--memory", "4M", "-v")).Errors);
+
+    [Fact]
+    public async Task WithoutATerminalStandardInputIsTheConsoleAsItIs()
+    {
+        // Ctrl-A is no escape here, and the end of the input does not end the Guest before it has read all.
+        CommandResult result = await CommandProcess.RunAsync("\u0001x and all of it.", "run", "--kernel", echo.Path, "--memory", "4M");
+        Assert.Equal(0, result.ExitStatus);
+        Assert.StartsWith("\u0001x and all of it.", result.Output);
+    }
+
+    [Fact]
+    public async Task HelpIsPrintedOnStandardOutput()
+    {
+        foreach (string option in new[] { "--help", "-h", "-?" })
+        {
+            CommandResult help = await CommandProcess.RunAsync("", option);
+            Assert.Equal(0, help.ExitStatus);
+            Assert.Contains("lguest [options] <megabytes> <kernel>", help.Output);
+            Assert.Contains("Exit status:", help.Output);
+            Assert.Equal("", help.Errors);
+        }
+        Assert.Contains("--engine", (await CommandProcess.RunAsync("", "run", "--help")).Output);
+    }
+
+    public void Dispose()
+    {
+        powerOff.Dispose();
+        crash.Dispose();
+        echo.Dispose();
+    }
+
+    private sealed class NamedFiles(Dictionary<string, byte[]> contents) : IDisposable
+    {
+        private readonly Dictionary<string, TemporaryFile> files = contents.ToDictionary(static pair => pair.Key, static pair => new TemporaryFile(pair.Value));
+
+        public string Replace(string text) => files.Aggregate(text, static (t, file) => t.Replace(file.Key, file.Value.Path));
+
+        public void Dispose()
+        {
+            foreach (TemporaryFile file in files.Values)
+            {
+                file.Dispose();
+            }
+        }
+    }
+}
