@@ -24,6 +24,7 @@ internal static partial class X87Instructions
         RegisterTransfer(table);
         RegisterArithmetic(table);
         RegisterCompare(table);
+        RegisterTranscendental(table);
     }
 
     /// <summary>What every waiting instruction does first: #NM when the unit is not available, #MF when an exception is pending.</summary>

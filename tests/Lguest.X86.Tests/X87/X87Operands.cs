@@ -64,6 +64,9 @@ internal sealed class X87Operands(int seed)
         return new Float80((ushort)(exponent | (random.Next(2) << 15)), random.Next(8) == 0 ? other.Significand : Significand());
     }
 
+    /// <summary>A normal number from 2^least to 2^most.</summary>
+    public Float80 Magnitude(int least, int most) => new((ushort)((16383 + random.Next(least, most)) | (random.Next(2) << 15)), Significand() | 1UL << 63);
+
     /// <summary>A second operand: anything, or near the first.</summary>
     public Float80 Partner(Float80 first) => random.Next(3) switch
     {

@@ -55,7 +55,11 @@ internal sealed class X87Oracle : IDisposable
     public NativeState Check(in Instruction instruction, in NativeState state, Func<string>? context = null) => Check([instruction], state, context);
 
     /// <summary>Runs a sequence on both sides and compares what it leaves.</summary>
-    public NativeState Check(ReadOnlySpan<Instruction> instructions, NativeState state, Func<string>? context = null)
+    /// <param name="instructions">The sequence.</param>
+    /// <param name="state">State before.</param>
+    /// <param name="context">What to say of a failure.</param>
+    /// <param name="close">ST(0) and ST(1) may differ in their last place, and then also C1.</param>
+    public NativeState Check(ReadOnlySpan<Instruction> instructions, NativeState state, Func<string>? context = null, bool close = false)
     {
         NativeState before = state;
         state.General[(int)Register32.Ebx] = native.ScratchAddress;
@@ -80,6 +84,10 @@ internal sealed class X87Oracle : IDisposable
         }
         bool completed = Machine.StepTo(TestMachine.CodeAddress + (uint)code.Count);
         var mine = NativeState.From(Machine.State);
+        if (close)
+        {
+            Forgive(ref state, mine);
+        }
         Machine.Memory.Read(native.ScratchAddress, machineMemory);
         if (!completed || !Same(state, mine) || !nativeMemory.AsSpan().SequenceEqual(machineMemory))
         {
@@ -96,6 +104,31 @@ internal sealed class X87Oracle : IDisposable
     {
         native.Dispose();
         Machine.Dispose();
+    }
+
+    /// <summary>Takes over results that are wrong by at most one unit in the last place.</summary>
+    private static void Forgive(ref NativeState state, in NativeState mine)
+    {
+        for (int i = 0; i < 2; i++)
+        {
+            Float80 a = state.GetSt(i);
+            Float80 b = mine.GetSt(i);
+            if (Int128.Abs(Ordinal(a) - Ordinal(b)) == 1)
+            {
+                state.SetSt(i, b);
+            }
+        }
+        if ((state.StatusWord & 0x40) == 0)
+        {
+            state.StatusWord = (ushort)((state.StatusWord & ~0x200) | (mine.StatusWord & 0x200));
+        }
+    }
+
+    /// <summary>Numbers of one sign in order, without the integer bit.</summary>
+    private static Int128 Ordinal(Float80 value)
+    {
+        Int128 magnitude = ((Int128)(value.SignExponent & 0x7FFF) << 63) + (value.Significand & ~(1UL << 63));
+        return value.SignExponent >= 0x8000 ? -magnitude : magnitude;
     }
 
     /// <summary>Compares what <see cref="Describe"/> shows.</summary>
