@@ -4,13 +4,13 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Iced.Intel;
+using Lguest.X86.FloatingPoint;
 using Lguest.X86.State;
 
 namespace Lguest.X86.Instructions;
 
 internal static class SimdOperands
 {
-    private const ushort X87ErrorSummary = 0x80;
     private const ushort MmxExponent = 0xFFFF;
 
     /// <summary>#UD or #NM unless SSE instructions may run.</summary>
@@ -34,7 +34,7 @@ internal static class SimdOperands
         {
             throw cpu.Fault((state.Cr0 & Cr0.Emulation) != 0 ? Vector.InvalidOpcode : Vector.DeviceNotAvailable);
         }
-        if ((state.Fpu.StatusWord & X87ErrorSummary) != 0)
+        if ((state.Fpu.StatusWord & X87Status.ErrorSummary) != 0)
         {
             throw cpu.Fault(Vector.X87FloatingPoint);
         }

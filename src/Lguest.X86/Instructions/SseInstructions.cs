@@ -8,6 +8,9 @@ internal static class SseInstructions
     {
         SseMoves.Register(table);
         SseShuffles.Register(table);
+        SseArithmetic.Register(table);
+        SseCompare.Register(table);
+        SseConvert.Register(table);
         SseControl.Register(table);
     }
 }
