@@ -12,7 +12,7 @@ internal static class SimdForms
     private static readonly Code[] Apart =
     [
         Code.Rcpps_xmm_xmmm128, Code.Rcpss_xmm_xmmm32, Code.Rsqrtps_xmm_xmmm128, Code.Rsqrtss_xmm_xmmm32,
-        Code.Ldmxcsr_m32, Code.Maskmovq_rDI_mm_mm, Code.Maskmovdqu_rDI_xmm_xmm, Code.Clflush_m8,
+        Code.Ldmxcsr_m32,
     ];
 
     /// <summary>All encodings that 32-bit mode has.</summary>
@@ -27,7 +27,18 @@ internal static class SimdForms
 
     /// <summary>Whether the encoding has a form with a memory operand that can be compared.</summary>
     /// <remarks>Processors disagree on whether CVTPI2PS enters MMX state when its operand is in memory.</remarks>
-    public static bool HasMemory(Code code) => code != Code.Cvtpi2ps_xmm_mmm64 && Kinds(code).Any(IsMemory);
+    public static bool HasMemory(Code code) => code != Code.Cvtpi2ps_xmm_mmm64 && HasMemoryForm(code);
+
+    /// <summary>Whether the encoding has a form with a memory operand.</summary>
+    public static bool HasMemoryForm(Code code) => Kinds(code).Any(IsMemory);
+
+    /// <summary>Whether an operand is an XMM register in some form.</summary>
+    public static bool UsesXmm(Code code) => Kinds(code).Any(kind => kind is OpCodeOperandKind.xmm_or_mem or OpCodeOperandKind.xmm_reg
+        or OpCodeOperandKind.xmm_rm);
+
+    /// <summary>Whether an operand is an MMX register in some form.</summary>
+    public static bool UsesMmx(Code code) => Kinds(code).Any(kind => kind is OpCodeOperandKind.mm_or_mem or OpCodeOperandKind.mm_reg
+        or OpCodeOperandKind.mm_rm);
 
     /// <summary>Whether the encoding has a form without memory operand.</summary>
     public static bool HasRegister(Code code) => !Kinds(code).Any(kind => kind is OpCodeOperandKind.mem);
@@ -51,6 +62,10 @@ internal static class SimdForms
             {
                 instruction.SetOpKind(index, OpKind.Immediate8);
                 instruction.Immediate8 = (byte)(random.Next(2) == 0 ? random.Next(80) : random.Next(256));
+            }
+            else if (kind == OpCodeOperandKind.seg_rDI)
+            {
+                instruction.SetOpKind(index, OpKind.MemorySegEDI);
             }
             else
             {
