@@ -10,8 +10,8 @@ namespace Lguest.X86.Tests.Sse;
 
 public sealed class SimdOracleTests(SimdOracle oracle) : IClassFixture<SimdOracle>
 {
-    private const int Forms = 12;
-    private const int Rounds = 50;
+    private const int Forms = 10;
+    private const int Rounds = 40;
 
     public static TheoryData<string> Codes => [.. SimdForms.Exact.Select(code => code.ToString())];
 
