@@ -96,7 +96,7 @@ internal sealed class NativeDifference(int seed) : IDisposable
     }
 
     /// <summary>Executes the bytes on both and asserts that everything but the undefined flags is equal.</summary>
-    public NativeState Check(string name, byte[] code, in NativeState before, uint undefinedFlags)
+    public void Check(string name, byte[] code, in NativeState before, uint undefinedFlags)
     {
         machine.Memory.Write(WindowAddress, Window);
         machine.Load(code);
@@ -107,16 +107,18 @@ internal sealed class NativeDifference(int seed) : IDisposable
         NativeState expected = before;
         native.Run([0x67, .. code], ref expected);
 
-        string where = $"{name}: {Disassemble(code)} [{Convert.ToHexString(code)}], seed {seed}\nbefore   {Describe(before)}\nexpected {Describe(expected)}\nactual   {Describe(actual)}";
-        Assert.True(completed, $"fault {machine.FaultVector} in {where}");
-        Assert.True(machine.State.Eip == TestMachine.CodeAddress + code.Length, where);
+        bool equal = completed && machine.State.Eip == TestMachine.CodeAddress + code.Length
+            && ((expected.Eflags ^ actual.Eflags) & ~undefinedFlags) == 0
+            && Window.SequenceEqual(machine.Read(WindowAddress, WindowSize));
         for (int i = 0; i < 8; i++)
         {
-            Assert.True(expected.General[i] == actual.General[i], where);
+            equal &= expected.General[i] == actual.General[i];
         }
-        Assert.True(((expected.Eflags ^ actual.Eflags) & ~undefinedFlags) == 0, where);
-        Assert.True(Window.SequenceEqual(machine.Read(WindowAddress, WindowSize)), "memory differs: " + where);
-        return expected;
+        if (!equal)
+        {
+            Assert.Fail($"{name}: {Disassemble(code)} [{Convert.ToHexString(code)}], seed {seed}, {(completed ? "completed" : $"fault {machine.FaultVector}")}\n" +
+                $"before   {Describe(before)}\nexpected {Describe(expected)}\nactual   {Describe(actual)}");
+        }
     }
 
     /// <summary>Checks a form in all sizes with many operands.</summary>
