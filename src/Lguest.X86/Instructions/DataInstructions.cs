@@ -23,7 +23,7 @@ internal static class DataInstructions
     // Hints, and encodings that later processors gave a meaning which is to do nothing on a processor without the feature.
     private static readonly Mnemonic[] NoOperations =
     [
-        Mnemonic.Nop, Mnemonic.Reservednop, Mnemonic.Pause, Mnemonic.Endbr32, Mnemonic.Endbr64, Mnemonic.Rdsspd,
+        Mnemonic.Nop, Mnemonic.Reservednop, Mnemonic.Pause, Mnemonic.Endbr32, Mnemonic.Endbr64, Mnemonic.Rdsspd, Mnemonic.Cldemote,
         Mnemonic.Prefetch, Mnemonic.Prefetchw, Mnemonic.Prefetchnta, Mnemonic.Prefetcht0, Mnemonic.Prefetcht1, Mnemonic.Prefetcht2,
     ];
 
