@@ -1,23 +1,26 @@
-// Machine code that we write ourselves needs pages that the host lets run. They are never writable and executable at once: code is
-// written first and then locked for execution, as hardened hosts demand.
+// Machine code that we write ourselves needs pages that the host lets run. Hardened hosts want no page that is writable and
+// executable at once, and changing the protection for every few bytes costs a system call each: so the same memory is seen twice,
+// through one window to write and another to run.
 
 using System.Runtime.InteropServices;
 
 namespace Lguest.Platform;
 
 /// <summary>A block of page-aligned host memory that holds machine code of the host's architecture.</summary>
-/// <remarks>Linux only. Sizes are in bytes and must be positive multiples of 4096. Not thread-safe: nobody may run the code during <see cref="Write"/>.</remarks>
+/// <remarks>Linux only. Sizes are in bytes and must be positive multiples of 4096. Nobody may run the bytes that <see cref="Write"/> is changing.</remarks>
 public sealed unsafe partial class ExecutableMemory : IDisposable
 {
     private const int ProtReadWrite = 1 | 2;
     private const int ProtReadExecute = 1 | 4;
-    private const int MapPrivateAnonymous = 0x2 | 0x20;
+    private const int MapShared = 1;
+    private const uint CloseOnExec = 1;
 
     private byte* address;
+    private byte* writeView;
 
     /// <summary>Reserves <paramref name="size"/> bytes.</summary>
     /// <exception cref="PlatformNotSupportedException">This host's way to executable memory is not known here.</exception>
-    /// <exception cref="OutOfMemoryException">The host refuses the reservation.</exception>
+    /// <exception cref="OutOfMemoryException">The host refuses the memory, or refuses to run code in it.</exception>
     public ExecutableMemory(nuint size)
     {
         ArgumentOutOfRangeException.ThrowIfZero(size);
@@ -27,15 +30,28 @@ public sealed unsafe partial class ExecutableMemory : IDisposable
             throw new PlatformNotSupportedException("Executable memory is available on Linux only.");
         }
         Size = size;
-        nint result = MapMemory(0, size, ProtReadExecute, MapPrivateAnonymous, -1, 0);
-        if (result == -1)
+        int file = CreateMemoryFile("lguest-code", CloseOnExec);
+        nint execute = -1;
+        nint write = -1;
+        if (file >= 0)
         {
-            throw new OutOfMemoryException($"The host refuses to reserve {size} bytes of executable memory.");
+            if (SetFileSize(file, (nint)size) == 0)
+            {
+                execute = MapMemory(0, size, ProtReadExecute, MapShared, file, 0);
+                write = MapMemory(0, size, ProtReadWrite, MapShared, file, 0);
+            }
+            _ = CloseFile(file);
         }
-        // SAFETY: the mapping is ours until Dispose; its address is only kept here.
+        // SAFETY: both mappings have Size bytes and are ours until Dispose; a refused one is not kept.
         unsafe
         {
-            address = (byte*)result;
+            address = execute == -1 ? null : (byte*)execute;
+            writeView = write == -1 ? null : (byte*)write;
+            if (address == null || writeView == null)
+            {
+                Dispose();
+                throw new OutOfMemoryException($"The host refuses {size} bytes of executable memory.");
+            }
         }
     }
 
@@ -45,27 +61,24 @@ public sealed unsafe partial class ExecutableMemory : IDisposable
     /// <summary>First byte; valid until <see cref="Dispose"/>. It can be read and executed, not written.</summary>
     public byte* Address => address;
 
-    /// <summary>Writes code at an offset. While that lasts, no code of this block can run.</summary>
+    /// <summary>Writes code at an offset.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The code does not fit.</exception>
-    /// <exception cref="InvalidOperationException">The host refuses executable pages.</exception>
     public void Write(nuint offset, ReadOnlySpan<byte> code)
     {
         ObjectDisposedException.ThrowIf(address == null, this);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, Size);
         ArgumentOutOfRangeException.ThrowIfGreaterThan((nuint)code.Length, Size - offset, nameof(code));
-        Protect(ProtReadWrite);
-        // SAFETY: the range lies inside the block, which is writable between the two calls of Protect.
+        // SAFETY: the range lies inside the block.
         unsafe
         {
-            code.CopyTo(new Span<byte>(address + offset, code.Length));
+            code.CopyTo(new Span<byte>(writeView + offset, code.Length));
         }
-        Protect(ProtReadExecute);
     }
 
     /// <summary>Gives the memory back. No code of it may be running.</summary>
     public void Dispose()
     {
-        // SAFETY: the block came from MapMemory and is released once.
+        // SAFETY: each view came from MapMemory and is released once.
         unsafe
         {
             if (address != null)
@@ -73,23 +86,26 @@ public sealed unsafe partial class ExecutableMemory : IDisposable
                 _ = UnmapMemory((nint)address, Size);
                 address = null;
             }
+            if (writeView != null)
+            {
+                _ = UnmapMemory((nint)writeView, Size);
+                writeView = null;
+            }
         }
     }
 
-    private void Protect(int protection)
-    {
-        if (ProtectMemory((nint)address, Size, protection) != 0)
-        {
-            throw new InvalidOperationException($"The host refuses executable memory (error {Marshal.GetLastPInvokeError()}).");
-        }
-    }
+    [LibraryImport("libc", EntryPoint = "memfd_create", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int CreateMemoryFile(string name, uint flags);
 
-    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
+    [LibraryImport("libc", EntryPoint = "ftruncate")]
+    private static partial int SetFileSize(int file, nint size);
+
+    [LibraryImport("libc", EntryPoint = "close")]
+    private static partial int CloseFile(int file);
+
+    [LibraryImport("libc", EntryPoint = "mmap")]
     private static partial nint MapMemory(nint address, nuint length, int protection, int flags, int file, nint offset);
 
-    [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
+    [LibraryImport("libc", EntryPoint = "munmap")]
     private static partial int UnmapMemory(nint address, nuint length);
-
-    [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
-    private static partial int ProtectMemory(nint address, nuint length, int protection);
 }
