@@ -10,6 +10,8 @@ namespace Lguest.X86;
 
 public sealed unsafe partial class Processor : ICodeTracker
 {
+    private const int LongestInstruction = 15;
+
     private readonly BlockCache blocks;
     private readonly BlockDecoder blockDecoder = new();
     private readonly FetchReader fetchReader;
@@ -33,7 +35,8 @@ public sealed unsafe partial class Processor : ICodeTracker
         ref Segment code = ref segments[(int)SegmentName.CS];
         state->General[GeneralRegisters.FsBaseIndex] = segments[(int)SegmentName.FS].Base;
         state->General[GeneralRegisters.GsBaseIndex] = segments[(int)SegmentName.GS].Base;
-        uint mode = code.Big ? BlockMode.Code32 : 0;
+        // The same offset lies elsewhere in its page when the base is not a page's.
+        uint mode = (code.Big ? BlockMode.Code32 : 0) | ((code.Base & 0xFFF) << BlockMode.BaseShift);
         bool flat = code.Big && code.Base == 0 && code.Limit == 0xFFFF_FFFF && !alignmentChecks && !watchpointsArmed
             && IsFlat(segments[(int)SegmentName.DS]) && IsFlat(segments[(int)SegmentName.ES])
             && IsFlat(segments[(int)SegmentName.SS]) && segments[(int)SegmentName.SS].Big;
@@ -70,7 +73,11 @@ public sealed unsafe partial class Processor : ICodeTracker
                 return null;
             }
             Block* block = blocks.Find(physical, eip, blockMode);
-            if (block != null && block->LastFrame != block->Frame && !LastFrameMatches(block, code.Base))
+            if (block != null && block->Length - 1 > code.Limit - eip)
+            {
+                block = null;
+            }
+            if (block != null && CrossesPage(block, code.Base) && !LastFrameMatches(block, code.Base))
             {
                 block->Mode = Block.Dead;
                 block = null;
@@ -88,7 +95,7 @@ public sealed unsafe partial class Processor : ICodeTracker
                     return null;
                 }
             }
-            if ((blockMode & BlockMode.Flat) != 0 && block->LastFrame == block->Frame)
+            if ((blockMode & BlockMode.Flat) != 0 && !CrossesPage(block, 0))
             {
                 blocks.JumpTable[BlockCache.JumpIndex(eip)] = block;
                 if (link != null)
@@ -97,6 +104,16 @@ public sealed unsafe partial class Processor : ICodeTracker
                 }
             }
             return block;
+        }
+    }
+
+    private static bool CrossesPage(Block* block, uint codeBase)
+    {
+        // SAFETY: the caller's block is alive.
+        unsafe
+        {
+            uint first = codeBase + block->Eip;
+            return ((first ^ (first + block->Length - 1)) & PageMask) != 0;
         }
     }
 
@@ -121,21 +138,20 @@ public sealed unsafe partial class Processor : ICodeTracker
         blockDecoder.Begin(blockMode);
         uint end = start;
         uint lastPhysical = physical;
+        uint cr2 = state->Cr2;
         while (true)
         {
             Instruction instruction = decoder.Decode();
-            bool crosses = (((code.Base + start) ^ (code.Base + end + (uint)instruction.Length - 1)) & 0xFFFF_F000) != 0;
-            if (blockDecoder.Count > 0 && (crosses || fetchReader.Failed))
+            bool crosses = (((code.Base + start) ^ (code.Base + end + (uint)instruction.Length - 1)) & PageMask) != 0;
+            bool failed = fetchReader.Failed || !IsWhole(instruction, end, code.Limit);
+            if (blockDecoder.Count > 0 && (crosses || failed))
             {
+                // Nobody has got that far yet: the fault, if there is one, comes when somebody does.
+                state->Cr2 = cr2;
                 break;
             }
-            if (fetchReader.Failed)
+            if (failed)
             {
-                return null;
-            }
-            if (end + (uint)instruction.Length - 1 > code.Limit)
-            {
-                Fault(Vector.GeneralProtection);
                 return null;
             }
             bool last = blockDecoder.Add(instruction);
@@ -212,15 +228,24 @@ public sealed unsafe partial class Processor : ICodeTracker
         fetchReader.Start(code.Base + state->Eip);
         decoder.IP = state->Eip;
         Instruction instruction = decoder.Decode();
-        if (fetchReader.Failed)
+        if (fetchReader.Failed || !IsWhole(instruction, state->Eip, code.Limit))
         {
             throw guestFault;
         }
-        if (state->Eip + (uint)instruction.Length - 1 > code.Limit || state->Eip > code.Limit)
-        {
-            throw Fault(Vector.GeneralProtection);
-        }
         return new DecodedInstruction { Instruction = instruction, Handler = InstructionTable.Instance.IndexOf(instruction) };
+    }
+
+    /// <summary>Whether an instruction lies inside the segment and is not too long; otherwise notes #GP(0).</summary>
+    private bool IsWhole(in Instruction instruction, uint eip, uint limit)
+    {
+        // The decoder gives up at the longest length that exists.
+        bool tooLong = instruction.IsInvalid && instruction.Length == LongestInstruction;
+        if (tooLong || eip > limit || (uint)instruction.Length - 1 > limit - eip)
+        {
+            Fault(Vector.GeneralProtection);
+            return false;
+        }
+        return true;
     }
 
     /// <summary>Feeds the decoder from linear memory, page by page as it asks.</summary>

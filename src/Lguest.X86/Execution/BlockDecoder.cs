@@ -29,6 +29,9 @@ internal static class BlockMode
 
     /// <summary>GS reaches all 4 GiB from its base.</summary>
     public const uint GsUnlimited = 8;
+
+    /// <summary>Where the low twelve bits of the base of CS begin.</summary>
+    public const int BaseShift = 8;
 }
 
 /// <summary>Collects the operations of one block.</summary>

@@ -13,6 +13,8 @@ internal static class SystemInstructions
     private const uint SysenterEspRegister = 0x175;
     private const uint SysenterEipRegister = 0x176;
     private const uint WritableCr0 = 0xE005_003F;
+    private const uint NotWriteThrough = 0x2000_0000;
+    private const uint CacheControl = 0x6000_0000;
 
     public static void Register(InstructionTable table)
     {
@@ -66,7 +68,7 @@ internal static class SystemInstructions
         {
             case Iced.Intel.Register.CR0:
                 bool paging = (value & Cr0.Paging) != 0;
-                if (paging && (value & Cr0.ProtectionEnable) == 0)
+                if ((paging && (value & Cr0.ProtectionEnable) == 0) || (value & CacheControl) == NotWriteThrough)
                 {
                     throw cpu.Fault(Vector.GeneralProtection);
                 }
@@ -123,7 +125,7 @@ internal static class SystemInstructions
         cpu.SetDebugRegister(number, number switch
         {
             6 => (value & 0xE00F) | 0xFFFF_0FF0,
-            7 => (value & 0xFFFF_2BFF) | 0x400,
+            7 => (value & 0xFFFF_23FF) | 0x400,
             _ => value,
         });
     }
