@@ -75,6 +75,7 @@ public sealed unsafe partial class Processor
                 return PageFault(linear, access, user, FaultPresent);
             }
             MarkUsed(directoryAddress, directoryEntry, write);
+            currentSpace.NoteLargePage(linear);
             physical = (directoryEntry & 0xFFC0_0000) | (linear & 0x003F_FFFF);
             writable = PageAllows(directoryEntry, true, user) && (write || (directoryEntry & PageDirty) != 0);
             return true;

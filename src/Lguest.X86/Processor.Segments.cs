@@ -39,11 +39,11 @@ public sealed unsafe partial class Processor
         return last <= segment.Limit && last >= offset;
     }
 
-    /// <summary>Whether a segment is the whole 4 GiB from 0, readable and (for data) writable, so that its checks never fail.</summary>
+    /// <summary>Whether a data segment is the whole 4 GiB from 0 and writable, so that its checks never fail.</summary>
     private static bool IsFlat(in Segment segment) => segment.Base == 0 && IsUnlimited(segment);
 
     private static bool IsUnlimited(in Segment segment) =>
-        segment.Present && segment.Limit == 0xFFFF_FFFF && segment.ReadableOrWritable && (segment.IsCode || !segment.ConformingOrExpandDown);
+        segment.Present && segment.Limit == 0xFFFF_FFFF && segment.ReadableOrWritable && !segment.IsCode && !segment.ConformingOrExpandDown;
 
     /// <summary>The stack pointer wraps at 16 bits when the stack segment is a 16-bit one.</summary>
     internal uint StackMask => state->Segments[(int)SegmentName.SS].Big ? 0xFFFF_FFFF : 0xFFFF;

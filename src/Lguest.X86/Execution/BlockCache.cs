@@ -92,13 +92,13 @@ internal sealed unsafe class BlockCache : IDisposable
             *bucket = block;
             block->FrameNext = frameHeads[block->Frame];
             frameHeads[block->Frame] = block;
-            if (block->LastFrame == block->Frame)
+            uint firstPart = MachineMemory.FrameSize - (physical & 0xFFF);
+            if (block->Length <= firstPart)
             {
                 MarkCode(block->Frame, physical & 0xFFF, block->Length);
             }
             else
             {
-                uint firstPart = MachineMemory.FrameSize - (physical & 0xFFF);
                 MarkCode(block->Frame, physical & 0xFFF, firstPart);
                 MarkCode(block->LastFrame, 0, block->Length - firstPart);
             }

@@ -103,6 +103,7 @@ internal sealed unsafe class SoftTlb
 public sealed unsafe class AddressSpace : IDisposable
 {
     private readonly HostMemory memory;
+    private readonly ulong[] largePages = new ulong[16];
 
     internal AddressSpace(uint directory)
     {
@@ -131,14 +132,26 @@ public sealed unsafe class AddressSpace : IDisposable
     {
         Supervisor.Flush();
         User.Flush();
+        Array.Clear(largePages);
     }
 
-    /// <summary>Forgets the translation of the page that contains a linear address.</summary>
+    /// <summary>Forgets the translation of the page, small or large, that contains a linear address.</summary>
     public void FlushPage(uint linear)
     {
+        // Of a large page the TLB may hold any number of fragments; giving up everything is rare enough.
+        if ((largePages[linear >> 28] & LargePageBit(linear)) != 0)
+        {
+            Flush();
+            return;
+        }
         Supervisor.FlushPage(linear);
         User.FlushPage(linear);
     }
+
+    /// <summary>Notes that translations from a large page are about to be remembered.</summary>
+    internal void NoteLargePage(uint linear) => largePages[linear >> 28] |= LargePageBit(linear);
+
+    private static ulong LargePageBit(uint linear) => 1ul << (int)((linear >> 22) & 63);
 
     /// <summary>Releases the TLB's memory.</summary>
     public void Dispose() => memory.Dispose();
