@@ -1,7 +1,6 @@
 // The debug registers and single-stepping (Intel SDM volume 3, chapter 17). While a breakpoint on instructions is armed the processor
 // runs on the reference path, one instruction at a time; pages with a watchpoint on data stay out of the soft-TLB. Nobody else pays.
 
-using Lguest.X86.Memory;
 using Lguest.X86.State;
 
 namespace Lguest.X86;
@@ -28,6 +27,10 @@ public sealed unsafe partial class Processor
     private bool breakpointsArmed;
     private bool watchpointsArmed;
     private uint watchpointsHit;
+    private bool singleStepping;
+
+    /// <summary>The debug traps behind the current instruction wait for the next one (MOV SS and POP SS).</summary>
+    internal bool DebugShadow { get; set; }
 
     /// <summary>Writes a debug register and arms what DR7 says.</summary>
     internal void SetDebugRegister(int number, uint value)
@@ -58,10 +61,7 @@ public sealed unsafe partial class Processor
         breakpointsArmed = instructions || data;
         if (watchpointsArmed || data)
         {
-            foreach (AddressSpace space in addressSpaces)
-            {
-                space.Flush();
-            }
+            FlushAddressSpaces();
         }
         watchpointsArmed = data;
         UpdateMode();
@@ -111,21 +111,21 @@ public sealed unsafe partial class Processor
         uint hit = resume ? 0 : InstructionBreakpoints();
         if (hit != 0)
         {
-            state->SystemFlags |= Eflags.Resume;
             RaiseDebug(hit);
             return;
         }
-        bool trap = (state->SystemFlags & Eflags.Trap) != 0;
-        watchpointsHit = 0;
-        state->SystemFlags &= ~Eflags.Resume;
+        singleStepping = (state->SystemFlags & Eflags.Trap) != 0;
+        DebugShadow = false;
         if (!TryStepReference())
         {
+            watchpointsHit = 0;
             DeliverPendingException();
             return;
         }
-        uint reasons = watchpointsHit | (trap ? DebugBits.SingleStep : 0);
-        if (reasons != 0 && !hostExitPending)
+        uint reasons = watchpointsHit | (singleStepping ? DebugBits.SingleStep : 0);
+        if (reasons != 0 && !hostExitPending && !DebugShadow)
         {
+            watchpointsHit = 0;
             RaiseDebug(reasons);
         }
     }
@@ -151,6 +151,6 @@ public sealed unsafe partial class Processor
     {
         state->Debug[6] |= reasons;
         Fault(Vector.Debug);
-        DeliverPendingException();
+        DeliverPending();
     }
 }

@@ -163,9 +163,14 @@ public sealed unsafe partial class Processor
     }
 
     /// <summary>Leaves the Host's ring for ring 1, 2 or 3 as the instructions <c>pop %gs; pop %fs; pop %ds; pop %es; iret</c> would.</summary>
-    /// <returns>False when a register cannot be loaded; <paramref name="fault"/> is the exception that ring 0 would have seen.</returns>
+    /// <returns>
+    /// False when a register cannot be loaded; <paramref name="fault"/> is the exception that ring 0 would have seen, and the state is
+    /// unchanged.
+    /// </returns>
     public bool TryLeaveHostRing(in OuterRingFrame frame, out ProcessorExit fault)
     {
+        SegmentRegisters segments = state->Segments;
+        int level = state->PrivilegeLevel;
         try
         {
             SetPrivilegeLevel(0);
@@ -186,6 +191,8 @@ public sealed unsafe partial class Processor
         }
         catch (Execution.GuestFault)
         {
+            state->Segments = segments;
+            SetPrivilegeLevel(level);
             fault = new ProcessorExit(ExitKind.HostRing, pendingVector, pendingErrorCode);
             return false;
         }

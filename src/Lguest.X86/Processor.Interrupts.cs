@@ -34,13 +34,15 @@ public sealed unsafe partial class Processor
     /// <summary>Delivers the noted exception at the current instruction; exceptions on the way follow the double-fault rules (6.15).</summary>
     private void DeliverPendingException()
     {
+        // A fault saves RF set, so that the debugger's breakpoint on the restarted instruction does not trigger again.
+        state->SystemFlags |= Eflags.Resume;
+        DeliverPending();
+    }
+
+    private void DeliverPending()
+    {
         byte vector = pendingVector;
         uint errorCode = pendingErrorCode;
-        if (vector != Vector.Debug)
-        {
-            // A fault saves RF set, so that the debugger's breakpoint on the restarted instruction does not trigger again.
-            state->SystemFlags |= Eflags.Resume;
-        }
         while (true)
         {
             try
@@ -67,8 +69,19 @@ public sealed unsafe partial class Processor
 
     private static bool IsContributory(byte vector) => vector is 0 or >= 10 and <= 13;
 
-    /// <summary>Raises a trap behind the current instruction (INT n and its kin).</summary>
-    internal void SoftwareInterrupt(byte vector) => Deliver(vector, 0, EventSource.Instruction, NextEip);
+    /// <summary>Raises a trap behind the current instruction (INT n and its kin). A single step ends with the gate.</summary>
+    internal void SoftwareInterrupt(byte vector)
+    {
+        Deliver(vector, 0, EventSource.Instruction, NextEip);
+        singleStepping = false;
+    }
+
+    /// <summary>INT1: a trap that, unlike INT n, asks no gate for permission.</summary>
+    internal void DebugTrap()
+    {
+        Deliver(Vector.Debug, 0, EventSource.Exception, NextEip);
+        singleStepping = false;
+    }
 
     /// <summary>Delivers a device's interrupt between two instructions.</summary>
     private void DeliverExternal(byte vector)
@@ -146,8 +159,8 @@ public sealed unsafe partial class Processor
             throw Fault(Vector.GeneralProtection, external);
         }
         bool pushError = source == EventSource.Exception && HasErrorCode(vector);
-        PushInterruptFrame(ring, gate32 ? 4 : 2, returnEip, pushError ? errorCode : null, external);
         MarkAccessed(code, selector);
+        PushInterruptFrame(ring, gate32 ? 4 : 2, returnEip, pushError ? errorCode : null, external);
         state->Segments[(int)SegmentName.CS] = codeSegment;
         uint cleared = Eflags.Trap | Eflags.NestedTask | Eflags.Resume | Eflags.Virtual8086;
         if ((type & 1) == 0)
@@ -181,8 +194,7 @@ public sealed unsafe partial class Processor
         // The frame of an inner ring lies in pages that only supervisors may write.
         Memory.SoftTlb tlb = TlbFor(ring == 3);
         uint linear = stack.Base + top;
-        Require(tlb, linear, true);
-        Require(tlb, linear + bytes - 1, true);
+        RequireFrame(tlb, linear, bytes, (uint)size);
         if (errorCode is { } code)
         {
             WriteFrameWord(tlb, ref linear, code, size);
@@ -197,6 +209,14 @@ public sealed unsafe partial class Processor
             state->Segments[(int)SegmentName.SS] = stack;
         }
         state->General[(int)Register32.Esp] = (esp & ~mask) | top;
+    }
+
+    /// <summary>Faults unless a frame can be written: at its highest word, which is pushed first, or where it reaches the page below.</summary>
+    private void RequireFrame(Memory.SoftTlb tlb, uint linear, uint bytes, uint size)
+    {
+        Require(tlb, linear + bytes - size, true);
+        Require(tlb, linear + bytes - 1, true);
+        Require(tlb, linear, true);
     }
 
     private void WriteFrameWord(Memory.SoftTlb tlb, ref uint linear, uint value, int size)

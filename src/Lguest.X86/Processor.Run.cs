@@ -79,6 +79,13 @@ public sealed unsafe partial class Processor
         Interlocked.Exchange(ref attention, 1);
     }
 
+    /// <summary>Ends a turn of a repeated instruction that has more to do: it goes on at itself, without asking breakpoints again.</summary>
+    internal void RepeatInstruction()
+    {
+        NextEip = state->Eip;
+        state->SystemFlags |= Eflags.Resume;
+    }
+
     /// <summary>Executes one instruction on the reference path, without delivering an exception that it raises.</summary>
     /// <returns>True when it completed; false with the exception noted.</returns>
     internal bool TryStepReference()
@@ -86,6 +93,7 @@ public sealed unsafe partial class Processor
         try
         {
             DecodedInstruction decoded = Fetch();
+            state->SystemFlags &= ~Eflags.Resume;
             NextEip = decoded.Instruction.NextIP32;
             handlers[decoded.Handler](this, in decoded.Instruction);
             state->Eip = NextEip;

@@ -1,5 +1,6 @@
 // Control registers, privileges and flags: what the system instructions change about the processor itself.
 
+using Lguest.X86.Memory;
 using Lguest.X86.State;
 
 namespace Lguest.X86;
@@ -50,7 +51,7 @@ public sealed unsafe partial class Processor
         state->Cr0 = value;
         if ((changed & (Cr0.Paging | Cr0.WriteProtect)) != 0)
         {
-            currentSpace.Flush();
+            FlushAddressSpaces();
         }
         StateChanged();
     }
@@ -68,8 +69,16 @@ public sealed unsafe partial class Processor
     internal void SetCr4(uint value)
     {
         state->Cr4 = value;
-        currentSpace.Flush();
+        FlushAddressSpaces();
         leaveBlocks = true;
+    }
+
+    private void FlushAddressSpaces()
+    {
+        foreach (AddressSpace space in addressSpaces)
+        {
+            space.Flush();
+        }
     }
 
     /// <summary>HLT in ring 0.</summary>
@@ -138,10 +147,9 @@ public sealed unsafe partial class Processor
         {
             throw Fault(Vector.StackFault, stack.Selector & 0xFFFCu);
         }
-        Memory.SoftTlb tlb = TlbFor(ring == 3);
+        SoftTlb tlb = TlbFor(ring == 3);
         uint linear = stack.Base + top;
-        Require(tlb, linear, true);
-        Require(tlb, linear + bytes - 1, true);
+        RequireFrame(tlb, linear, bytes, (uint)size);
         WriteFrameWord(tlb, ref linear, NextEip, size);
         WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.CS].Selector, size);
         for (uint i = 0; i < parameters; i++)

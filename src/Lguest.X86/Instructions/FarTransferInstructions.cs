@@ -25,7 +25,7 @@ internal static class FarTransferInstructions
         table.Add(Mnemonic.Iretd, InterruptReturn);
         table.Add(Mnemonic.Int, static (Processor cpu, in Instruction i) => cpu.SoftwareInterrupt(i.Immediate8));
         table.Add(Mnemonic.Int3, static (Processor cpu, in Instruction i) => cpu.SoftwareInterrupt(Vector.Breakpoint));
-        table.Add(Mnemonic.Int1, static (Processor cpu, in Instruction i) => cpu.SoftwareInterrupt(Vector.Debug));
+        table.Add(Mnemonic.Int1, static (Processor cpu, in Instruction i) => cpu.DebugTrap());
         table.Add(Mnemonic.Into, InterruptOnOverflow);
     }
 
@@ -76,6 +76,7 @@ internal static class FarTransferInstructions
         {
             CheckDirectTarget(cpu, selector, descriptor);
             CheckOffset(cpu, descriptor, selector, offset);
+            descriptor = cpu.MarkAccessed(descriptor, selector);
             PushReturn(cpu, size);
             EnterCode(cpu, selector, descriptor, offset, cpu.State.PrivilegeLevel);
             return;
@@ -83,6 +84,7 @@ internal static class FarTransferInstructions
         uint parameters = descriptor.High & 0x1F;
         (selector, offset, size, descriptor) = FollowCallGate(cpu, selector, descriptor, isJump: false);
         CheckOffset(cpu, descriptor, selector, offset);
+        descriptor = cpu.MarkAccessed(descriptor, selector);
         int ring = descriptor.IsConforming ? cpu.State.PrivilegeLevel : descriptor.PrivilegeLevel;
         if (ring < cpu.State.PrivilegeLevel)
         {

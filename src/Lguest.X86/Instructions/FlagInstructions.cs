@@ -48,6 +48,7 @@ internal static class FlagInstructions
         if ((cpu.State.SystemFlags & Eflags.Interrupt) == 0)
         {
             cpu.State.SystemFlags |= Eflags.Interrupt;
+            cpu.StateChanged();
             cpu.InterruptShadow = true;
         }
     }
@@ -98,7 +99,7 @@ internal static class FlagInstructions
         uint before = cpu.State.Eflags;
         uint after = (before & ~changeable) | (cpu.Pop(size) & changeable & ~Eflags.Resume);
         cpu.State.Eflags = after;
-        if (((before ^ after) & (Eflags.Trap | Eflags.AlignmentCheck)) != 0)
+        if (((before ^ after) & (Eflags.Trap | Eflags.AlignmentCheck | Eflags.Interrupt)) != 0)
         {
             cpu.StateChanged();
         }

@@ -70,7 +70,7 @@ internal static class PortInstructions
         if (repeat)
         {
             count = (count & ~mask) | ((count - 1) & mask);
-            cpu.NextEip = cpu.State.Eip;
+            cpu.RepeatInstruction();
         }
     }
 }

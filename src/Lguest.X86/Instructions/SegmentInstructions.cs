@@ -51,6 +51,7 @@ internal static class SegmentInstructions
         if (name == SegmentName.SS)
         {
             cpu.InterruptShadow = true;
+            cpu.DebugShadow = true;
         }
     }
 
@@ -85,6 +86,7 @@ internal static class SegmentInstructions
         if (name == SegmentName.SS)
         {
             cpu.InterruptShadow = true;
+            cpu.DebugShadow = true;
         }
     }
 

@@ -279,7 +279,7 @@ internal static class StringInstructions
         {
             if (repeated && !found && (general[(int)Register32.Ecx] & mask) != 0)
             {
-                cpu.NextEip = cpu.State.Eip;
+                cpu.RepeatInstruction();
             }
         }
 
