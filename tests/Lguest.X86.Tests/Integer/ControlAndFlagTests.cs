@@ -146,7 +146,7 @@ public sealed class ControlAndFlagTests : IDisposable
         machine.Load(a => a.popfd());
         this[Register32.Esp] = Stack;
         machine.Memory.Write(Stack, 0u);
-        uint everything = Eflags.AlwaysOne | free32 | Eflags.Interrupt | Eflags.VirtualInterrupt | Eflags.VirtualInterruptPending | ((uint)ioLevel << 12);
+        uint everything = before | free32 | Eflags.Interrupt | Eflags.VirtualInterrupt | Eflags.VirtualInterruptPending;
         machine.State.Eflags = everything;
         Assert.True(machine.Step());
         Assert.Equal(everything & ~(free32 | privileged), machine.State.Eflags);

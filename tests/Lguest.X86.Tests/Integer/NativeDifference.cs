@@ -18,7 +18,10 @@ internal sealed class NativeDifference(int seed) : IDisposable
     public const int WindowSize = 512;
 
     private static readonly uint[] Edges =
-        [0, 1, 2, 7, 8, 0xF, 0x10, 0x1F, 0x20, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x1_0000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FF80, 0xFFFF_FFFF];
+    [
+        0, 1, 2, 7, 8, 0xF, 0x10, 0x1F, 0x20, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x1_0000,
+        0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FF80, 0xFFFF_FFFF,
+    ];
 
     private readonly NativeCpu native = new();
     private readonly TestMachine machine = new();
@@ -116,7 +119,8 @@ internal sealed class NativeDifference(int seed) : IDisposable
         }
         if (!equal)
         {
-            Assert.Fail($"{name}: {Disassemble(code)} [{Convert.ToHexString(code)}], seed {seed}, {(completed ? "completed" : $"fault {machine.FaultVector}")}\n" +
+            string outcome = completed ? "completed" : $"fault {machine.FaultVector}";
+            Assert.Fail($"{name}: {Disassemble(code)} [{Convert.ToHexString(code)}], seed {seed}, {outcome}\n" +
                 $"before   {Describe(before)}\nexpected {Describe(expected)}\nactual   {Describe(actual)}");
         }
     }

@@ -69,7 +69,8 @@ public sealed class NativeIntegerTests
         yield return new("TEST", [0xA9], Immediate: 4, HasModRm: false);
         yield return new("TEST", [0xF6], 0, true, 1);
         yield return new("TEST", [0xF7], 0, false, 4);
-        foreach ((string name, byte group, int digit) in new[] { ("INC", (byte)0xFE, 0), ("DEC", (byte)0xFE, 1), ("NOT", (byte)0xF6, 2), ("NEG", (byte)0xF6, 3), ("MUL", (byte)0xF6, 4), ("IMUL", (byte)0xF6, 5) })
+        (string, byte, int)[] unary = [("INC", 0xFE, 0), ("DEC", 0xFE, 1), ("NOT", 0xF6, 2), ("NEG", 0xF6, 3), ("MUL", 0xF6, 4), ("IMUL", 0xF6, 5)];
+        foreach ((string name, byte group, int digit) in unary)
         {
             yield return new(name, [group], digit, true);
             yield return new(name, [(byte)(group + 1)], digit);

@@ -39,7 +39,8 @@ public sealed class UnicornIntegerTests : IDisposable
             {
                 NativeState state = difference.Prepare();
                 state.General[0] = (state.General[0] & 0xFFFF_FF00) | (uint)al;
-                state.Eflags = (state.Eflags & ~(Eflags.Carry | Eflags.Adjust)) | ((uint)flags & 1) * Eflags.Carry | (uint)(flags >> 1) * Eflags.Adjust;
+                state.Eflags &= ~(Eflags.Carry | Eflags.Adjust);
+                state.Eflags |= ((flags & 1) != 0 ? Eflags.Carry : 0) | ((flags & 2) != 0 ? Eflags.Adjust : 0);
                 difference.Check(name, [opcode], state, undefined);
             }
         }
@@ -110,8 +111,9 @@ public sealed class UnicornIntegerTests : IDisposable
             byte[] prefix = OperandSizePrefix();
             NativeState state = difference.Prepare();
             difference.Check("PUSHF", [.. prefix, 0x9C], state);
+            const uint harmless = Eflags.Status | Eflags.Direction | Eflags.Identification | Eflags.NestedTask | 0x8028;
             byte[] flags = new byte[4];
-            BinaryPrimitives.WriteUInt32LittleEndian(flags, (uint)Random.Next() & (Eflags.Status | Eflags.Direction | Eflags.Identification | Eflags.NestedTask | 0x8028));
+            BinaryPrimitives.WriteUInt32LittleEndian(flags, (uint)Random.Next() & harmless);
             difference.Write(state.General[(int)Register32.Esp], flags);
             difference.Check("POPF and PUSHF", [.. prefix, 0x9D, 0x9C], state, instructions: 2);
         }
@@ -125,8 +127,9 @@ public sealed class UnicornIntegerTests : IDisposable
             for (int round = 0; round < 20; round++)
             {
                 difference.Check("Jcc", [(byte)(0x70 + condition), (byte)Random.Next(256)], difference.Prepare());
-                difference.Check("Jcc", [0x66, 0x0F, (byte)(0x80 + condition), (byte)Random.Next(256), (byte)Random.Next(0x40)], difference.Prepare());
-                difference.Check("Jcc", [0x0F, (byte)(0x80 + condition), (byte)Random.Next(256), (byte)Random.Next(0x40), 0, 0], difference.Prepare());
+                byte[] near = [0x0F, (byte)(0x80 + condition), (byte)Random.Next(256), (byte)Random.Next(0x40)];
+                difference.Check("Jcc", [0x66, .. near], difference.Prepare());
+                difference.Check("Jcc", [.. near, 0, 0], difference.Prepare());
             }
         }
     }
