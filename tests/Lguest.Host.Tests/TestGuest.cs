@@ -43,10 +43,10 @@ internal sealed class TestGuest : IDisposable
     private readonly CancellationTokenSource patience = new(TimeSpan.FromSeconds(60));
     private readonly bool ownsMemory;
 
-    public TestGuest(uint pageLimit = Pages, uint arenaFrames = LguestAbi.ArenaFrames, LguestHost? host = null, uint pageOffset = PageOffset)
+    public TestGuest(uint pageLimit = Pages, uint arenaFrames = LguestAbi.ArenaFrames, LguestHost? host = null, uint pageOffset = PageOffset, MachineMemory? memory = null)
     {
-        Memory = new MachineMemory(Pages, arenaFrames);
-        ownsMemory = true;
+        Memory = memory ?? new MachineMemory(Pages, arenaFrames);
+        ownsMemory = memory is null;
         Host = host ?? new LguestHost();
         Device = Host.Open();
         BuildTables();
