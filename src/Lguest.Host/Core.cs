@@ -20,6 +20,8 @@ internal sealed class Guest : IDisposable
     private readonly PreciseEvent wake = new();
     private readonly PreciseTimer timer;
     private long armedUntil = MonotonicClock.Never;
+    private long lookAgainAt = MonotonicClock.Never;
+    private volatile bool timerExpired;
     private volatile bool breakRequested;
     private volatile bool closing;
     private volatile string? killReason;
@@ -29,7 +31,7 @@ internal sealed class Guest : IDisposable
         Id = id;
         this.processor = processor;
         PageOffset = request.PageOffset;
-        timer = new PreciseTimer(Kick, $"lguest timer {id}");
+        timer = new PreciseTimer(OnTimer, $"lguest timer {id}");
         Memory = new GuestMemory(this, processor.Memory, request.PageLimit);
         Segments = new Segments(this);
         Interrupts = new InterruptsAndTraps(this);
@@ -194,9 +196,9 @@ internal sealed class Guest : IDisposable
             {
                 return LguestError.TryAgain;
             }
-            if (Clock.TryExpire())
+            if (timerExpired)
             {
-                Interrupts.SetPending(0);
+                LookAtClock();
             }
             Interrupts.TryInject();
             if (IsDead)
@@ -229,12 +231,36 @@ internal sealed class Guest : IDisposable
     {
         ArmTimer(MonotonicClock.Never);
         wake.Wait(Clock.Deadline);
+        timerExpired = true;
+    }
+
+    private void OnTimer()
+    {
+        timerExpired = true;
+        Kick();
+    }
+
+    private void LookAtClock()
+    {
+        timerExpired = false;
+        lookAgainAt = MonotonicClock.Never;
+        if (Clock.TryExpire())
+        {
+            Interrupts.SetPending(0);
+        }
     }
 
     private void Enter()
     {
-        long lookAgain = Interrupts.HasPending ? MonotonicClock.Now + PendingInterval : MonotonicClock.Never;
-        ArmTimer(Math.Min(Clock.Deadline, lookAgain));
+        if (!Interrupts.HasPending)
+        {
+            lookAgainAt = MonotonicClock.Never;
+        }
+        else if (lookAgainAt == MonotonicClock.Never)
+        {
+            lookAgainAt = MonotonicClock.Now + PendingInterval;
+        }
+        ArmTimer(Math.Min(Clock.Deadline, lookAgainAt));
         if (Changed != ChangedTables.None)
         {
             Interrupts.CopyIn(Switcher, Changed);

@@ -62,10 +62,15 @@ internal sealed class InterruptsAndTraps
         if (vector == LguestAbi.SyscallVector)
         {
             Store(ref syscallGate, low, high);
+            guest.Changed |= ChangedTables.Idt;
         }
         else if (vector < LguestAbi.GuestGates)
         {
             Store(ref gates[vector], low, high);
+            if (MayGoDirect((int)vector))
+            {
+                guest.Changed |= ChangedTables.Idt;
+            }
         }
     }
 
@@ -162,7 +167,6 @@ internal sealed class InterruptsAndTraps
 
     private void Store(ref Gate gate, uint low, uint high)
     {
-        guest.Changed |= ChangedTables.Idt;
         if ((high & GatePresent) == 0)
         {
             gate = default;

@@ -3,7 +3,7 @@
 // become the processor's and back. The tables are real, in machine memory, and the Guest may look at them; the processor obeys them
 // and knows nothing of lguest.
 
-using System.Runtime.InteropServices;
+using System.Runtime.CompilerServices;
 using Lguest.X86;
 using Lguest.X86.Memory;
 using Lguest.X86.State;
@@ -11,7 +11,7 @@ using Lguest.X86.State;
 namespace Lguest.Host;
 
 /// <summary>The Switcher pages of one Guest, and the way into the Guest and out of it.</summary>
-internal sealed class Switcher : IDisposable
+internal sealed unsafe class Switcher : IDisposable
 {
     /// <summary>Pseudo trap number: the Guest's segment registers could not be loaded (ABI 12.4).</summary>
     public const uint TrapInSwitcher = 256;
@@ -25,6 +25,7 @@ internal sealed class Switcher : IDisposable
     private readonly Processor processor;
     private readonly uint registerFrame;
     private readonly uint stateFrame;
+    private readonly LguestRegisters* registers;
 
     private Switcher(MachineMemory memory, Processor processor, uint tableFrame, uint registerFrame, uint stateFrame)
     {
@@ -33,14 +34,29 @@ internal sealed class Switcher : IDisposable
         TableFrame = tableFrame;
         this.registerFrame = registerFrame;
         this.stateFrame = stateFrame;
+        // SAFETY: the structure fills the end of a page of the arena, which is not garbage-collected and stays while the frame is ours.
+        unsafe
+        {
+            ref byte place = ref memory.FrameBytes(registerFrame)[(int)RegisterPage.Registers];
+            registers = (LguestRegisters*)Unsafe.AsPointer(ref place);
+        }
     }
 
     /// <summary>Frame of the page table that maps the pages; every shadow directory's entry 1023 names it.</summary>
     public uint TableFrame { get; }
 
     /// <summary>The Guest's registers: the truth about them whenever the processor is not running.</summary>
-    public ref LguestRegisters Registers =>
-        ref MemoryMarshal.AsRef<LguestRegisters>(memory.FrameBytes(registerFrame)[(int)RegisterPage.Registers..]);
+    public ref LguestRegisters Registers
+    {
+        get
+        {
+            // SAFETY: see the constructor.
+            unsafe
+            {
+                return ref *registers;
+            }
+        }
+    }
 
     /// <summary>Builds the pages; null when the arena is exhausted.</summary>
     public static Switcher? TryCreate(MachineMemory memory, Processor processor)
@@ -85,31 +101,31 @@ internal sealed class Switcher : IDisposable
         ref CpuState state = ref processor.State;
         state.Cr0 = taskSwitched ? state.Cr0 | Cr0.TaskSwitched : state.Cr0 & ~Cr0.TaskSwitched;
 
-        ref LguestRegisters registers = ref Registers;
-        registers.TrapNumber = TrapInSwitcher;
+        ref LguestRegisters saved = ref Registers;
+        saved.TrapNumber = TrapInSwitcher;
         ref GeneralRegisters general = ref state.General;
-        general[(int)Register32.Eax] = registers.Eax;
-        general[(int)Register32.Ecx] = registers.Ecx;
-        general[(int)Register32.Edx] = registers.Edx;
-        general[(int)Register32.Ebx] = registers.Ebx;
-        general[(int)Register32.Ebp] = registers.Ebp;
-        general[(int)Register32.Esi] = registers.Esi;
-        general[(int)Register32.Edi] = registers.Edi;
+        general[(int)Register32.Eax] = saved.Eax;
+        general[(int)Register32.Ecx] = saved.Ecx;
+        general[(int)Register32.Edx] = saved.Edx;
+        general[(int)Register32.Ebx] = saved.Ebx;
+        general[(int)Register32.Ebp] = saved.Ebp;
+        general[(int)Register32.Esi] = saved.Esi;
+        general[(int)Register32.Edi] = saved.Edi;
         var frame = new OuterRingFrame
         {
-            Gs = (ushort)registers.Gs,
-            Fs = (ushort)registers.Fs,
-            Ds = (ushort)registers.Ds,
-            Es = (ushort)registers.Es,
-            Eip = registers.Eip,
-            Cs = (ushort)registers.Cs,
-            Eflags = registers.Eflags,
-            Esp = registers.Esp,
-            Ss = (ushort)registers.Ss,
+            Gs = (ushort)saved.Gs,
+            Fs = (ushort)saved.Fs,
+            Ds = (ushort)saved.Ds,
+            Es = (ushort)saved.Es,
+            Eip = saved.Eip,
+            Cs = (ushort)saved.Cs,
+            Eflags = saved.Eflags,
+            Esp = saved.Esp,
+            Ss = (ushort)saved.Ss,
         };
         if (!processor.TryLeaveHostRing(frame, out ProcessorExit fault))
         {
-            registers.ErrorCode = fault.ErrorCode;
+            saved.ErrorCode = fault.ErrorCode;
             return;
         }
         Save(processor.Run());
@@ -131,7 +147,7 @@ internal sealed class Switcher : IDisposable
         ref CpuState state = ref processor.State;
         ref GeneralRegisters general = ref state.General;
         ref SegmentRegisters segments = ref state.Segments;
-        var registers = new LguestRegisters
+        var saved = new LguestRegisters
         {
             Ebx = general[(int)Register32.Ebx],
             Ecx = general[(int)Register32.Ecx],
@@ -152,7 +168,7 @@ internal sealed class Switcher : IDisposable
             Esp = general[(int)Register32.Esp],
             Ss = segments[(int)SegmentName.SS].Selector,
         };
-        memory.Write((registerFrame * LguestAbi.PageSize) + RegisterPage.Registers, registers);
+        memory.Write((registerFrame * LguestAbi.PageSize) + RegisterPage.Registers, saved);
     }
 
     private void BuildPages()

@@ -136,7 +136,22 @@ public sealed unsafe class MachineMemory : IDisposable
 
     /// <summary>Writes a value at a physical address; it may cross frames.</summary>
     public void Write<T>(uint address, T value)
-        where T : unmanaged => Write(address, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+        where T : unmanaged
+    {
+        uint number = address / FrameSize;
+        uint offset = address % FrameSize;
+        // SAFETY: as in Read; frames without code have nobody to tell.
+        unsafe
+        {
+            byte* frame = frames[number];
+            if (frame != null && offset <= FrameSize - (uint)sizeof(T) && !FrameHoldsCode(number))
+            {
+                Unsafe.WriteUnaligned(frame + offset, value);
+                return;
+            }
+        }
+        Write(address, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+    }
 
     /// <summary>Reads bytes from a physical address on; addresses wrap at 4 GiB.</summary>
     public void Read(uint address, Span<byte> bytes)
