@@ -16,9 +16,6 @@ internal static partial class X87Instructions
     private const int FxsaveRegisters = 32;
     private const int FxsaveXmm = 160;
 
-    /// <summary>The bits of MXCSR that exist: all 16, so that FXSAVE's MXCSR_MASK tells of denormals-are-zeros.</summary>
-    private const uint MxcsrMask = 0xFFFF;
-
     private static void RegisterEnvironment(InstructionTable table)
     {
         table.Add(Mnemonic.Fnstenv, Fnstenv);
@@ -99,7 +96,7 @@ internal static partial class X87Instructions
         BinaryPrimitives.WriteUInt32LittleEndian(image[16..], fpu.LastDataPointer);
         BinaryPrimitives.WriteUInt16LittleEndian(image[20..], fpu.LastDataSelector);
         BinaryPrimitives.WriteUInt32LittleEndian(image[24..], fpu.Mxcsr);
-        BinaryPrimitives.WriteUInt32LittleEndian(image[28..], MxcsrMask);
+        BinaryPrimitives.WriteUInt32LittleEndian(image[28..], Mxcsr.Valid);
         for (int i = 0; i < 8; i++)
         {
             StoreRegister(image[(FxsaveRegisters + (i * 16))..], fpu.St(i));
@@ -115,7 +112,7 @@ internal static partial class X87Instructions
         Span<byte> image = stackalloc byte[FxsaveBytes];
         ReadImage(cpu, linear, image);
         uint mxcsr = BinaryPrimitives.ReadUInt32LittleEndian(image[24..]);
-        if ((mxcsr & ~MxcsrMask) != 0)
+        if ((mxcsr & ~Mxcsr.Valid) != 0)
         {
             throw cpu.Fault(Vector.GeneralProtection);
         }

@@ -88,7 +88,7 @@ public sealed class X87ControlTests
     {
         using var machine = new TestMachine();
         FillState(machine);
-        string saved = Everything(machine.State.Fpu);
+        string saved = X87Oracle.Everything(machine.State.Fpu);
         machine.State.General[(int)Register32.Ebx] = Area;
         machine.Load(a =>
         {
@@ -103,7 +103,7 @@ public sealed class X87ControlTests
         machine.State.Fpu.Xmm[3] = default;
         machine.State.Fpu.Mxcsr = 0;
         Assert.True(machine.Step());
-        Assert.Equal(saved, Everything(machine.State.Fpu));
+        Assert.Equal(saved, X87Oracle.Everything(machine.State.Fpu));
     }
 
     [Theory]
@@ -115,10 +115,10 @@ public sealed class X87ControlTests
         machine.State.General[(int)Register32.Ebx] = Area + offset;
         machine.Memory.Write(Area + offset + 24, mxcsr);
         machine.Load(a => a.fxrstor(AssemblerRegisters.__[AssemblerRegisters.ebx]));
-        string before = Everything(machine.State.Fpu);
+        string before = X87Oracle.Everything(machine.State.Fpu);
         Assert.False(machine.Step());
         Assert.Equal(Vector.GeneralProtection, machine.FaultVector);
-        Assert.Equal(before, Everything(machine.State.Fpu));
+        Assert.Equal(before, X87Oracle.Everything(machine.State.Fpu));
     }
 
     [Fact]
@@ -163,15 +163,6 @@ public sealed class X87ControlTests
         {
             Assert.Equal(Vector.DeviceNotAvailable, machine.FaultVector);
         }
-    }
-
-    private static string Everything(in FpuState fpu)
-    {
-        CpuState state = default;
-        state.Fpu = fpu;
-        var shown = NativeState.From(state);
-        return $"{X87Oracle.Describe(shown)} {fpu.LastOpcode:X} {fpu.LastInstructionSelector:X}:{fpu.LastInstructionPointer:X}"
-            + $" {fpu.LastDataSelector:X}:{fpu.LastDataPointer:X} {fpu.Mxcsr:X} {Convert.ToHexString(((ReadOnlySpan<byte>)shown.Fx)[160..288])}";
     }
 
     private static void FillState(TestMachine machine)

@@ -148,6 +148,16 @@ internal sealed class X87Oracle : IDisposable
         return true;
     }
 
+    /// <summary>All that FXSAVE would store.</summary>
+    public static string Everything(in FpuState fpu)
+    {
+        CpuState state = default;
+        state.Fpu = fpu;
+        var shown = NativeState.From(state);
+        return $"{Describe(shown)} {fpu.LastOpcode:X} {fpu.LastInstructionSelector:X}:{fpu.LastInstructionPointer:X}"
+            + $" {fpu.LastDataSelector:X}:{fpu.LastDataPointer:X} {fpu.Mxcsr:X} {Convert.ToHexString(((ReadOnlySpan<byte>)shown.Fx)[160..288])}";
+    }
+
     public static string Describe(in NativeState state)
     {
         string text = $"cw {state.ControlWord:X4} sw {state.StatusWord:X4} tags {state.ValidTags:X2} eflags {state.Eflags:X} eax {state.General[0]:X8} st";
