@@ -19,12 +19,24 @@ internal static partial class X87Instructions
 
     private static void RegisterArithmetic(InstructionTable table)
     {
-        RegisterOperation<Addition>(table, Code.Fadd_m32fp, Code.Fadd_m64fp, Code.Fiadd_m16int, Code.Fiadd_m32int, Code.Fadd_st0_sti, Code.Fadd_sti_st0, Code.Faddp_sti_st0);
-        RegisterOperation<Subtraction>(table, Code.Fsub_m32fp, Code.Fsub_m64fp, Code.Fisub_m16int, Code.Fisub_m32int, Code.Fsub_st0_sti, Code.Fsub_sti_st0, Code.Fsubp_sti_st0);
-        RegisterOperation<ReversedSubtraction>(table, Code.Fsubr_m32fp, Code.Fsubr_m64fp, Code.Fisubr_m16int, Code.Fisubr_m32int, Code.Fsubr_st0_sti, Code.Fsubr_sti_st0, Code.Fsubrp_sti_st0);
-        RegisterOperation<Multiplication>(table, Code.Fmul_m32fp, Code.Fmul_m64fp, Code.Fimul_m16int, Code.Fimul_m32int, Code.Fmul_st0_sti, Code.Fmul_sti_st0, Code.Fmulp_sti_st0);
-        RegisterOperation<Division>(table, Code.Fdiv_m32fp, Code.Fdiv_m64fp, Code.Fidiv_m16int, Code.Fidiv_m32int, Code.Fdiv_st0_sti, Code.Fdiv_sti_st0, Code.Fdivp_sti_st0);
-        RegisterOperation<ReversedDivision>(table, Code.Fdivr_m32fp, Code.Fdivr_m64fp, Code.Fidivr_m16int, Code.Fidivr_m32int, Code.Fdivr_st0_sti, Code.Fdivr_sti_st0, Code.Fdivrp_sti_st0);
+        RegisterOperation<Addition>(
+            table, Code.Fadd_m32fp, Code.Fadd_m64fp, Code.Fiadd_m16int, Code.Fiadd_m32int,
+            Code.Fadd_st0_sti, Code.Fadd_sti_st0, Code.Faddp_sti_st0);
+        RegisterOperation<Subtraction>(
+            table, Code.Fsub_m32fp, Code.Fsub_m64fp, Code.Fisub_m16int, Code.Fisub_m32int,
+            Code.Fsub_st0_sti, Code.Fsub_sti_st0, Code.Fsubp_sti_st0);
+        RegisterOperation<ReversedSubtraction>(
+            table, Code.Fsubr_m32fp, Code.Fsubr_m64fp, Code.Fisubr_m16int, Code.Fisubr_m32int,
+            Code.Fsubr_st0_sti, Code.Fsubr_sti_st0, Code.Fsubrp_sti_st0);
+        RegisterOperation<Multiplication>(
+            table, Code.Fmul_m32fp, Code.Fmul_m64fp, Code.Fimul_m16int, Code.Fimul_m32int,
+            Code.Fmul_st0_sti, Code.Fmul_sti_st0, Code.Fmulp_sti_st0);
+        RegisterOperation<Division>(
+            table, Code.Fdiv_m32fp, Code.Fdiv_m64fp, Code.Fidiv_m16int, Code.Fidiv_m32int,
+            Code.Fdiv_st0_sti, Code.Fdiv_sti_st0, Code.Fdivp_sti_st0);
+        RegisterOperation<ReversedDivision>(
+            table, Code.Fdivr_m32fp, Code.Fdivr_m64fp, Code.Fidivr_m16int, Code.Fidivr_m32int,
+            Code.Fdivr_st0_sti, Code.Fdivr_sti_st0, Code.Fdivrp_sti_st0);
 
         table.Add(Mnemonic.Fsqrt, static (Processor cpu, in Instruction i) => Unary(cpu, Extended.SquareRoot));
         table.Add(Mnemonic.Frndint, static (Processor cpu, in Instruction i) => Unary(cpu, Extended.RoundToIntegral));
@@ -231,36 +243,43 @@ internal static partial class X87Instructions
 
     private struct Addition : IOperation
     {
-        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) => Extended.Add(destination, source, ref context);
+        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) =>
+            Extended.Add(destination, source, ref context);
     }
 
     private struct Subtraction : IOperation
     {
-        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) => Extended.Subtract(destination, source, ref context);
+        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) =>
+            Extended.Subtract(destination, source, ref context);
     }
 
     private struct ReversedSubtraction : IOperation
     {
-        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) => Extended.Subtract(source, destination, ref context);
+        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) =>
+            Extended.Subtract(source, destination, ref context);
     }
 
     private struct Multiplication : IOperation
     {
-        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) => Extended.Multiply(destination, source, ref context);
+        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) =>
+            Extended.Multiply(destination, source, ref context);
     }
 
     private struct Division : IOperation
     {
-        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) => Extended.Divide(destination, source, ref context);
+        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) =>
+            Extended.Divide(destination, source, ref context);
     }
 
     private struct ReversedDivision : IOperation
     {
-        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) => Extended.Divide(source, destination, ref context);
+        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) =>
+            Extended.Divide(source, destination, ref context);
     }
 
     private struct Scaling : IOperation
     {
-        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) => Extended.Scale(destination, source, ref context);
+        public static Float80 Apply(Float80 destination, Float80 source, ref X87Context context) =>
+            Extended.Scale(destination, source, ref context);
     }
 }

@@ -16,10 +16,10 @@ internal static partial class X87Instructions
         table.Add(Code.Fcomp_m32fp, static (Processor cpu, in Instruction i) => CompareWithFloat32(cpu, i, 1));
         table.Add(Code.Fcom_m64fp, static (Processor cpu, in Instruction i) => CompareWithFloat64(cpu, i, 0));
         table.Add(Code.Fcomp_m64fp, static (Processor cpu, in Instruction i) => CompareWithFloat64(cpu, i, 1));
-        table.Add(Code.Ficom_m16int, static (Processor cpu, in Instruction i) => CompareWithInteger(cpu, ref Begin(cpu), LoadOperand<short>(cpu, i), 0));
-        table.Add(Code.Ficomp_m16int, static (Processor cpu, in Instruction i) => CompareWithInteger(cpu, ref Begin(cpu), LoadOperand<short>(cpu, i), 1));
-        table.Add(Code.Ficom_m32int, static (Processor cpu, in Instruction i) => CompareWithInteger(cpu, ref Begin(cpu), LoadOperand<int>(cpu, i), 0));
-        table.Add(Code.Ficomp_m32int, static (Processor cpu, in Instruction i) => CompareWithInteger(cpu, ref Begin(cpu), LoadOperand<int>(cpu, i), 1));
+        table.Add(Code.Ficom_m16int, static (Processor cpu, in Instruction i) => CompareWithInteger16(cpu, i, 0));
+        table.Add(Code.Ficomp_m16int, static (Processor cpu, in Instruction i) => CompareWithInteger16(cpu, i, 1));
+        table.Add(Code.Ficom_m32int, static (Processor cpu, in Instruction i) => CompareWithInteger32(cpu, i, 0));
+        table.Add(Code.Ficomp_m32int, static (Processor cpu, in Instruction i) => CompareWithInteger32(cpu, i, 1));
         table.Add(Mnemonic.Fcom, static (Processor cpu, in Instruction i) => CompareRegisters(cpu, StackIndex(i.Op1Register), false, 0));
         table.Add(Mnemonic.Fcomp, static (Processor cpu, in Instruction i) => CompareRegisters(cpu, StackIndex(i.Op1Register), false, 1));
         table.Add(Mnemonic.Fcompp, static (Processor cpu, in Instruction i) => CompareRegisters(cpu, 1, false, 2));
@@ -47,6 +47,12 @@ internal static partial class X87Instructions
         var context = new X87Context(state.Fpu.ControlWord);
         CompareWith(cpu, ref state, Extended.FromFloat64(LoadOperand<ulong>(cpu, instruction), ref context), context, pops);
     }
+
+    private static void CompareWithInteger16(Processor cpu, in Instruction instruction, int pops) =>
+        CompareWithInteger(cpu, ref Begin(cpu), LoadOperand<short>(cpu, instruction), pops);
+
+    private static void CompareWithInteger32(Processor cpu, in Instruction instruction, int pops) =>
+        CompareWithInteger(cpu, ref Begin(cpu), LoadOperand<int>(cpu, instruction), pops);
 
     private static void CompareWithInteger(Processor cpu, ref CpuState state, long value, int pops) =>
         CompareWith(cpu, ref state, Extended.FromInteger(value), new X87Context(state.Fpu.ControlWord), pops);

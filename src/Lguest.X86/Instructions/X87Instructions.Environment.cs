@@ -34,7 +34,7 @@ internal static partial class X87Instructions
         int size = EnvironmentBytes(wide);
         Span<byte> image = stackalloc byte[size];
         StoreEnvironment(ref fpu, image, wide);
-        WriteImage(cpu, cpu.MemoryLinear(instruction, size, true), image);
+        WriteImage(cpu, ImageLinear(cpu, instruction, size, wide, true), image);
         fpu.LoadControl((ushort)(fpu.ControlWord | X87Status.Exceptions));
     }
 
@@ -44,7 +44,7 @@ internal static partial class X87Instructions
         bool wide = instruction.Code == Code.Fldenv_m28byte;
         int size = EnvironmentBytes(wide);
         Span<byte> image = stackalloc byte[size];
-        ReadImage(cpu, cpu.MemoryLinear(instruction, size, false), image);
+        ReadImage(cpu, ImageLinear(cpu, instruction, size, wide, false), image);
         LoadEnvironment(ref fpu, image, wide);
     }
 
@@ -60,7 +60,7 @@ internal static partial class X87Instructions
         {
             StoreRegister(image[(environment + (i * RegisterBytes))..], fpu.St(i));
         }
-        WriteImage(cpu, cpu.MemoryLinear(instruction, image.Length, true), image);
+        WriteImage(cpu, ImageLinear(cpu, instruction, image.Length, wide, true), image);
         fpu.Initialise();
     }
 
@@ -70,7 +70,7 @@ internal static partial class X87Instructions
         bool wide = instruction.Code == Code.Frstor_m108byte;
         int environment = EnvironmentBytes(wide);
         Span<byte> image = stackalloc byte[environment + (8 * RegisterBytes)];
-        ReadImage(cpu, cpu.MemoryLinear(instruction, image.Length, false), image);
+        ReadImage(cpu, ImageLinear(cpu, instruction, image.Length, wide, false), image);
         LoadEnvironment(ref fpu, image, wide);
         for (int i = 0; i < 8; i++)
         {
@@ -137,6 +137,14 @@ internal static partial class X87Instructions
     {
         uint linear = cpu.MemoryLinear(instruction, FxsaveBytes, write);
         return (linear & 15) == 0 ? linear : throw cpu.Fault(Vector.GeneralProtection);
+    }
+
+    /// <summary>Address of an environment or a saved state, which alignment checks want on a multiple of its smallest field.</summary>
+    private static uint ImageLinear(Processor cpu, in Instruction instruction, int size, bool wide, bool write)
+    {
+        uint linear = cpu.MemoryLinear(instruction, size, write);
+        _ = cpu.MemoryLinear(instruction, wide ? 4 : 2, write);
+        return linear;
     }
 
     private static int EnvironmentBytes(bool wide) => wide ? 28 : 14;

@@ -103,9 +103,11 @@ internal static partial class X87Instructions
         }
     }
 
-    private static Float80 Sine(Float80 value, ref X87Context context) => SineCosine(value, ref context, wantsSine: true, wantsCosine: false).First;
+    private static Float80 Sine(Float80 value, ref X87Context context) =>
+        SineCosine(value, ref context, wantsSine: true, wantsCosine: false).First;
 
-    private static Float80 Cosine(Float80 value, ref X87Context context) => SineCosine(value, ref context, wantsSine: false, wantsCosine: true).Pushed;
+    private static Float80 Cosine(Float80 value, ref X87Context context) =>
+        SineCosine(value, ref context, wantsSine: false, wantsCosine: true).Pushed;
 
     private static (Float80 First, Float80 Pushed) SineCosine(Float80 value, ref X87Context context) =>
         SineCosine(value, ref context, wantsSine: true, wantsCosine: true);

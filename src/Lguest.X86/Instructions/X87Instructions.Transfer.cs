@@ -36,23 +36,31 @@ internal static partial class X87Instructions
         table.Add(Mnemonic.Fbstp, Fbstp);
 
         table.Add(Mnemonic.Fxch, Fxch);
-        table.Add(Mnemonic.Fcmovb, static (Processor cpu, in Instruction i) => Fcmov(cpu, i, cpu.State.Flags.Carry));
-        table.Add(Mnemonic.Fcmovnb, static (Processor cpu, in Instruction i) => Fcmov(cpu, i, !cpu.State.Flags.Carry));
-        table.Add(Mnemonic.Fcmove, static (Processor cpu, in Instruction i) => Fcmov(cpu, i, cpu.State.Flags.Zero));
-        table.Add(Mnemonic.Fcmovne, static (Processor cpu, in Instruction i) => Fcmov(cpu, i, !cpu.State.Flags.Zero));
-        table.Add(Mnemonic.Fcmovbe, static (Processor cpu, in Instruction i) => Fcmov(cpu, i, cpu.State.Flags.Carry || cpu.State.Flags.Zero));
-        table.Add(Mnemonic.Fcmovnbe, static (Processor cpu, in Instruction i) => Fcmov(cpu, i, !cpu.State.Flags.Carry && !cpu.State.Flags.Zero));
-        table.Add(Mnemonic.Fcmovu, static (Processor cpu, in Instruction i) => Fcmov(cpu, i, cpu.State.Flags.Parity));
-        table.Add(Mnemonic.Fcmovnu, static (Processor cpu, in Instruction i) => Fcmov(cpu, i, !cpu.State.Flags.Parity));
+        AddMove(table, Mnemonic.Fcmovb, static (in LazyFlags flags) => flags.Carry);
+        AddMove(table, Mnemonic.Fcmovnb, static (in LazyFlags flags) => !flags.Carry);
+        AddMove(table, Mnemonic.Fcmove, static (in LazyFlags flags) => flags.Zero);
+        AddMove(table, Mnemonic.Fcmovne, static (in LazyFlags flags) => !flags.Zero);
+        AddMove(table, Mnemonic.Fcmovbe, static (in LazyFlags flags) => flags.Carry || flags.Zero);
+        AddMove(table, Mnemonic.Fcmovnbe, static (in LazyFlags flags) => !flags.Carry && !flags.Zero);
+        AddMove(table, Mnemonic.Fcmovu, static (in LazyFlags flags) => flags.Parity);
+        AddMove(table, Mnemonic.Fcmovnu, static (in LazyFlags flags) => !flags.Parity);
 
-        table.Add(Mnemonic.Fldz, static (Processor cpu, in Instruction i) => PushConstant(cpu, 0, 0, 0));
-        table.Add(Mnemonic.Fld1, static (Processor cpu, in Instruction i) => PushConstant(cpu, 0x3FFF, 0x8000_0000_0000_0000, 0));
-        table.Add(Mnemonic.Fldl2t, static (Processor cpu, in Instruction i) => PushConstant(cpu, 0x4000, 0xD49A_784B_CD1B_8AFE, 0x492B_F6FF_4DAF_DB4C));
-        table.Add(Mnemonic.Fldl2e, static (Processor cpu, in Instruction i) => PushConstant(cpu, 0x3FFF, 0xB8AA_3B29_5C17_F0BB, 0xBE87_FED0_691D_3E88));
-        table.Add(Mnemonic.Fldpi, static (Processor cpu, in Instruction i) => PushConstant(cpu, 0x4000, 0xC90F_DAA2_2168_C234, 0xC4C6_628B_80DC_1CD1));
-        table.Add(Mnemonic.Fldlg2, static (Processor cpu, in Instruction i) => PushConstant(cpu, 0x3FFD, 0x9A20_9A84_FBCF_F798, 0x8F89_59AC_0B7C_9178));
-        table.Add(Mnemonic.Fldln2, static (Processor cpu, in Instruction i) => PushConstant(cpu, 0x3FFE, 0xB172_17F7_D1CF_79AB, 0xC9E3_B398_03F2_F6AF));
+        AddConstant(table, Mnemonic.Fldz, 0, 0, 0);
+        AddConstant(table, Mnemonic.Fld1, 0x3FFF, 0x8000_0000_0000_0000, 0);
+        AddConstant(table, Mnemonic.Fldl2t, 0x4000, 0xD49A_784B_CD1B_8AFE, 0x492B_F6FF_4DAF_DB4C);
+        AddConstant(table, Mnemonic.Fldl2e, 0x3FFF, 0xB8AA_3B29_5C17_F0BB, 0xBE87_FED0_691D_3E88);
+        AddConstant(table, Mnemonic.Fldpi, 0x4000, 0xC90F_DAA2_2168_C234, 0xC4C6_628B_80DC_1CD1);
+        AddConstant(table, Mnemonic.Fldlg2, 0x3FFD, 0x9A20_9A84_FBCF_F798, 0x8F89_59AC_0B7C_9178);
+        AddConstant(table, Mnemonic.Fldln2, 0x3FFE, 0xB172_17F7_D1CF_79AB, 0xC9E3_B398_03F2_F6AF);
     }
+
+    private delegate bool MoveCondition(in LazyFlags flags);
+
+    private static void AddMove(InstructionTable table, Mnemonic mnemonic, MoveCondition condition) =>
+        table.Add(mnemonic, (Processor cpu, in Instruction i) => Fcmov(cpu, i, condition(cpu.State.Flags)));
+
+    private static void AddConstant(InstructionTable table, Mnemonic mnemonic, ushort exponent, ulong significand, ulong rest) =>
+        table.Add(mnemonic, (Processor cpu, in Instruction i) => PushConstant(cpu, exponent, significand, rest));
 
     private static void FldFloat32(Processor cpu, in Instruction instruction)
     {
@@ -88,11 +96,14 @@ internal static partial class X87Instructions
         Push(cpu, ref state, state.Fpu.St(index), context);
     }
 
-    private static void FildInteger16(Processor cpu, in Instruction instruction) => PushInteger(cpu, ref Begin(cpu), LoadOperand<short>(cpu, instruction));
+    private static void FildInteger16(Processor cpu, in Instruction instruction) =>
+        PushInteger(cpu, ref Begin(cpu), LoadOperand<short>(cpu, instruction));
 
-    private static void FildInteger32(Processor cpu, in Instruction instruction) => PushInteger(cpu, ref Begin(cpu), LoadOperand<int>(cpu, instruction));
+    private static void FildInteger32(Processor cpu, in Instruction instruction) =>
+        PushInteger(cpu, ref Begin(cpu), LoadOperand<int>(cpu, instruction));
 
-    private static void FildInteger64(Processor cpu, in Instruction instruction) => PushInteger(cpu, ref Begin(cpu), LoadOperand<long>(cpu, instruction));
+    private static void FildInteger64(Processor cpu, in Instruction instruction) =>
+        PushInteger(cpu, ref Begin(cpu), LoadOperand<long>(cpu, instruction));
 
     private static void PushInteger(Processor cpu, ref CpuState state, long value) =>
         Push(cpu, ref state, Extended.FromInteger(value), new X87Context(state.Fpu.ControlWord));

@@ -138,7 +138,7 @@ internal static partial class X87Instructions
     {
         SegmentName segment = Processor.MemorySegment(instruction);
         uint offset = cpu.MemoryOffset(instruction);
-        uint linear = cpu.Linear(segment, offset, RegisterBytes, false);
+        uint linear = TenBytesLinear(cpu, segment, offset, false);
         ulong low = cpu.ReadLinear<ulong>(linear);
         ushort high = cpu.ReadLinear<ushort>(linear + 8);
         NoteOperand(ref cpu.State, segment, offset);
@@ -149,7 +149,7 @@ internal static partial class X87Instructions
     {
         SegmentName segment = Processor.MemorySegment(instruction);
         uint offset = cpu.MemoryOffset(instruction);
-        uint linear = cpu.Linear(segment, offset, RegisterBytes, true);
+        uint linear = TenBytesLinear(cpu, segment, offset, true);
         if ((linear & 0xFFF) > 0x1000 - RegisterBytes)
         {
             cpu.ProbeWrite(linear, RegisterBytes);
@@ -157,6 +157,14 @@ internal static partial class X87Instructions
         cpu.WriteLinear(linear, low);
         cpu.WriteLinear(linear + 8, high);
         NoteOperand(ref cpu.State, segment, offset);
+    }
+
+    /// <summary>Address of ten bytes, which alignment checks want on a multiple of eight.</summary>
+    private static uint TenBytesLinear(Processor cpu, SegmentName segment, uint offset, bool write)
+    {
+        uint linear = cpu.Linear(segment, offset, RegisterBytes, write);
+        _ = cpu.Linear(segment, offset, 8, write);
+        return linear;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -78,7 +78,8 @@ public sealed class ElementaryTests
     });
 
     [Fact]
-    public void PowersAreRoundedCorrectly() => ForEach(-70, 0, x => Close(x, ExponentialMinusOne((Exact(x) * Ln2) >> Bits), Elementary.Exp2Minus1(Wide(x))));
+    public void PowersAreRoundedCorrectly() =>
+        ForEach(-70, 0, x => Close(x, ExponentialMinusOne((Exact(x) * Ln2) >> Bits), Elementary.Exp2Minus1(Wide(x))));
 
     private static void ForEach(int least, int most, Action<Float80> check)
     {
@@ -117,7 +118,7 @@ public sealed class ElementaryTests
         var expected = new Float80((ushort)(exponent | (exact.Sign < 0 ? 0x8000 : 0)), (ulong)significand);
         Assert.True(
             expected.Equals(actual),
-            $"{argument.SignExponent:X4}:{argument.Significand:X16}: {expected.SignExponent:X4}:{expected.Significand:X16} but {actual.SignExponent:X4}:{actual.Significand:X16}");
+            $"{X87Oracle.Show(argument)}: {X87Oracle.Show(expected)}, but {X87Oracle.Show(actual)}");
     }
 
     private static BigInteger Nearest(BigInteger value, BigInteger unit)

@@ -110,10 +110,11 @@ public sealed class X87BatchTests
                 Float80 mine = operation(first[i], second[i], ref context);
                 int status = BinaryPrimitives.ReadUInt16LittleEndian(record[StatusAt..]) & ~0x3800;
                 int myStatus = clearsC1 ? context.Raised & ~X87Status.C1 : context.Raised;
-                var result = new Float80(BinaryPrimitives.ReadUInt16LittleEndian(record[(ResultAt + 8)..]), BinaryPrimitives.ReadUInt64LittleEndian(record[ResultAt..]));
+                Float80 result = Load(record[ResultAt..]);
                 Assert.True(
                     status == myStatus && result.Equals(mine),
-                    $"seed {operands.Seed}: {Show(first[i])} {Show(second[i])} control {context.Control:X4}: {Show(result)} {status:X4}, but {Show(mine)} {myStatus:X4}");
+                    $"seed {operands.Seed}: {X87Oracle.Show(first[i])} {X87Oracle.Show(second[i])} control {context.Control:X4}: "
+                    + $"{X87Oracle.Show(result)} {status:X4}, but {X87Oracle.Show(mine)} {myStatus:X4}");
             }
         }
     }
@@ -141,5 +142,6 @@ public sealed class X87BatchTests
         BinaryPrimitives.WriteUInt16LittleEndian(memory[8..], value.SignExponent);
     }
 
-    private static string Show(Float80 value) => $"{value.SignExponent:X4}:{value.Significand:X16}";
+    private static Float80 Load(ReadOnlySpan<byte> memory) =>
+        new(BinaryPrimitives.ReadUInt16LittleEndian(memory[8..]), BinaryPrimitives.ReadUInt64LittleEndian(memory));
 }

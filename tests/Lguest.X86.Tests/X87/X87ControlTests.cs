@@ -126,7 +126,8 @@ public sealed class X87ControlTests
     {
         foreach ((Code code, bool waits) in new[]
         {
-            (Code.Fnop, true), (Code.Wait, true), (Code.Fincstp, true), (Code.Fldcw_m2byte, true), (Code.Frstor_m108byte, true), (Code.Fldenv_m28byte, true),
+            (Code.Fnop, true), (Code.Wait, true), (Code.Fincstp, true), (Code.Fldcw_m2byte, true),
+            (Code.Frstor_m108byte, true), (Code.Fldenv_m28byte, true),
             (Code.Fninit, false), (Code.Fnclex, false), (Code.Fnstsw_m2byte, false), (Code.Fnstcw_m2byte, false), (Code.Fnsave_m108byte, false),
             (Code.Fnstenv_m28byte, false), (Code.Fxsave_m512byte, false), (Code.Fxrstor_m512byte, false),
         })

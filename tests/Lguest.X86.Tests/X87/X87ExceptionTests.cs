@@ -94,6 +94,31 @@ public sealed class X87ExceptionTests
         Assert.Equal(0xCCu, machine.Memory.Read<uint>(Data));
     }
 
+    [Theory]
+    [InlineData(Code.Fld_m80fp, 8u)]
+    [InlineData(Code.Fstp_m80fp, 8u)]
+    [InlineData(Code.Fbld_m80bcd, 8u)]
+    [InlineData(Code.Fld_m64fp, 8u)]
+    [InlineData(Code.Fnstenv_m28byte, 4u)]
+    [InlineData(Code.Frstor_m108byte, 4u)]
+    [InlineData(Code.Fnsave_m94byte, 2u)]
+    public void AlignmentIsCheckedByTheTypeOfTheOperand(Code code, uint alignment)
+    {
+        using var machine = new TestMachine();
+        machine.SetPrivilegeLevel(3);
+        machine.State.Cr0 |= Cr0.AlignmentMask;
+        machine.State.SystemFlags |= Eflags.AlignmentCheck;
+        machine.Processor.StateChanged();
+        foreach (uint offset in new[] { 0u, alignment, alignment / 2 })
+        {
+            machine.State.Fpu.ValidTags = 0;
+            machine.State.General[(int)Register32.Ebx] = Data + offset;
+            machine.Load(TestMachine.Encode(X87Oracle.Create(code)));
+            Assert.Equal(offset % alignment == 0, machine.Step());
+        }
+        Assert.Equal(Vector.AlignmentCheck, machine.FaultVector);
+    }
+
     /// <summary>Ten bytes over the end of a present page: the first eight must not be written alone.</summary>
     [Fact]
     public void AStoreOverTwoPagesHappensEntirelyOrNotAtAll()

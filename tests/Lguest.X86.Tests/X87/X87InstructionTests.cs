@@ -47,7 +47,8 @@ public sealed class X87InstructionTests
     }
 
     private static bool Pushes(Code code) => code.ToString() is string name
-        && (name.StartsWith("Fld", StringComparison.Ordinal) || name.StartsWith("Fild", StringComparison.Ordinal) || name is "Fbld_m80bcd" or "Fxtract");
+        && (name.StartsWith("Fld", StringComparison.Ordinal) || name.StartsWith("Fild", StringComparison.Ordinal)
+            || name is "Fbld_m80bcd" or "Fxtract");
 
     private static bool IsMine(Code code)
     {

@@ -65,7 +65,8 @@ internal sealed class X87Operands(int seed)
     }
 
     /// <summary>A normal number from 2^least to 2^most.</summary>
-    public Float80 Magnitude(int least, int most) => new((ushort)((16383 + random.Next(least, most)) | (random.Next(2) << 15)), Significand() | 1UL << 63);
+    public Float80 Magnitude(int least, int most) =>
+        new((ushort)((16383 + random.Next(least, most)) | (random.Next(2) << 15)), Significand() | 1UL << 63);
 
     /// <summary>A second operand: anything, or near the first.</summary>
     public Float80 Partner(Float80 first) => random.Next(3) switch
@@ -147,6 +148,7 @@ internal sealed class X87Operands(int seed)
             2 => 1UL << random.Next(fractionBits),
             _ => (ulong)random.NextInt64() >> (63 - fractionBits),
         };
-        return ((ulong)random.Next(2) << (fractionBits + exponentBits)) | ((ulong)exponent << fractionBits) | (fraction & ((1UL << fractionBits) - 1));
+        ulong sign = (ulong)random.Next(2) << (fractionBits + exponentBits);
+        return sign | ((ulong)exponent << fractionBits) | (fraction & ((1UL << fractionBits) - 1));
     }
 }

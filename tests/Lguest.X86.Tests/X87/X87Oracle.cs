@@ -47,19 +47,19 @@ internal sealed class X87Oracle : IDisposable
     /// <summary>Whether an instruction is neither control (tested apart) nor transcendental (not exact) nor of a later processor.</summary>
     public static bool IsExact(Mnemonic mnemonic) => mnemonic is not (Mnemonic.Fisttp
         or Mnemonic.Fninit or Mnemonic.Fnclex or Mnemonic.Fnstcw or Mnemonic.Fldcw or Mnemonic.Fnstsw or Mnemonic.Fnop or Mnemonic.Fincstp
-        or Mnemonic.Fdecstp or Mnemonic.Ffree or Mnemonic.Ffreep or Mnemonic.Fneni or Mnemonic.Fndisi or Mnemonic.Fnsetpm or Mnemonic.Frstpm or Mnemonic.Fstdw
-        or Mnemonic.Fstsg or Mnemonic.Fldenv or Mnemonic.Fnstenv or Mnemonic.Frstor or Mnemonic.Fnsave
-        or Mnemonic.F2xm1 or Mnemonic.Fyl2x or Mnemonic.Fyl2xp1 or Mnemonic.Fptan or Mnemonic.Fpatan or Mnemonic.Fsin or Mnemonic.Fcos or Mnemonic.Fsincos);
+        or Mnemonic.Fdecstp or Mnemonic.Ffree or Mnemonic.Ffreep or Mnemonic.Fneni or Mnemonic.Fndisi or Mnemonic.Fnsetpm
+        or Mnemonic.Fldenv or Mnemonic.Fnstenv or Mnemonic.Frstor or Mnemonic.Fnsave
+        or Mnemonic.F2xm1 or Mnemonic.Fyl2x or Mnemonic.Fyl2xp1 or Mnemonic.Fptan or Mnemonic.Fpatan
+        or Mnemonic.Fsin or Mnemonic.Fcos or Mnemonic.Fsincos);
 
     /// <summary>Runs on both sides and compares. Returns the native outcome.</summary>
-    public NativeState Check(in Instruction instruction, in NativeState state, Func<string>? context = null) => Check([instruction], state, context);
+    public NativeState Check(in Instruction instruction, in NativeState state) => Check([instruction], state);
 
     /// <summary>Runs a sequence on both sides and compares what it leaves.</summary>
     /// <param name="instructions">The sequence.</param>
     /// <param name="state">State before.</param>
-    /// <param name="context">What to say of a failure.</param>
     /// <param name="close">ST(0) and ST(1) may differ in their last place, and then also C1.</param>
-    public NativeState Check(ReadOnlySpan<Instruction> instructions, NativeState state, Func<string>? context = null, bool close = false)
+    public NativeState Check(ReadOnlySpan<Instruction> instructions, NativeState state, bool close = false)
     {
         NativeState before = state;
         state.General[(int)Register32.Ebx] = native.ScratchAddress;
@@ -92,7 +92,7 @@ internal sealed class X87Oracle : IDisposable
         if (!completed || !Same(state, mine) || !nativeMemory.AsSpan().SequenceEqual(machineMemory))
         {
             int at = Math.Min(nativeMemory.AsSpan().CommonPrefixLength(machineMemory), Window - 16) & ~15;
-            Assert.Fail(string.Join("; ", instructions.ToArray()) + $" {context?.Invoke()}{(completed ? "" : " fault " + Machine.FaultVector)}\n"
+            Assert.Fail(string.Join("; ", instructions.ToArray()) + $"{(completed ? "" : " fault " + Machine.FaultVector)}\n"
                 + $"before  {Describe(before)} {Convert.ToHexString(Memory, at, 16)}\n"
                 + $"native  {Describe(state)} {Convert.ToHexString(nativeMemory, at, 16)}\n"
                 + $"machine {Describe(mine)} {Convert.ToHexString(machineMemory, at, 16)}");
@@ -134,7 +134,8 @@ internal sealed class X87Oracle : IDisposable
     /// <summary>Compares what <see cref="Describe"/> shows.</summary>
     private static bool Same(in NativeState a, in NativeState b)
     {
-        if (a.ControlWord != b.ControlWord || a.StatusWord != b.StatusWord || a.ValidTags != b.ValidTags || a.Eflags != b.Eflags || a.General[0] != b.General[0])
+        if (a.ControlWord != b.ControlWord || a.StatusWord != b.StatusWord || a.ValidTags != b.ValidTags
+            || a.Eflags != b.Eflags || a.General[0] != b.General[0])
         {
             return false;
         }
@@ -148,6 +149,9 @@ internal sealed class X87Oracle : IDisposable
         return true;
     }
 
+    /// <summary>A number as it is encoded.</summary>
+    public static string Show(Float80 value) => $"{value.SignExponent:X4}:{value.Significand:X16}";
+
     /// <summary>All that FXSAVE would store.</summary>
     public static string Everything(in FpuState fpu)
     {
@@ -158,13 +162,15 @@ internal sealed class X87Oracle : IDisposable
             + $" {fpu.LastDataSelector:X}:{fpu.LastDataPointer:X} {fpu.Mxcsr:X} {Convert.ToHexString(((ReadOnlySpan<byte>)shown.Fx)[160..288])}";
     }
 
+    /// <summary>What is compared.</summary>
     public static string Describe(in NativeState state)
     {
-        string text = $"cw {state.ControlWord:X4} sw {state.StatusWord:X4} tags {state.ValidTags:X2} eflags {state.Eflags:X} eax {state.General[0]:X8} st";
+        string text = $"cw {state.ControlWord:X4} sw {state.StatusWord:X4} tags {state.ValidTags:X2}"
+            + $" eflags {state.Eflags:X} eax {state.General[0]:X8} st";
         for (int i = 0; i < 8; i++)
         {
             Float80 value = state.GetSt(i);
-            text += $" {value.SignExponent:X4}:{value.Significand:X16}";
+            text += " " + Show(value);
         }
         return text;
     }
