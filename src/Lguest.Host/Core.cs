@@ -26,7 +26,7 @@ internal sealed class Guest : IDisposable
     private volatile bool closing;
     private volatile string? killReason;
 
-    private Guest(ushort id, Processor processor, InitializeRequest request, Lock hostLock)
+    private Guest(ushort id, Processor processor, Switcher switcher, InitializeRequest request, Lock hostLock)
     {
         Id = id;
         this.processor = processor;
@@ -37,6 +37,8 @@ internal sealed class Guest : IDisposable
         Interrupts = new InterruptsAndTraps(this);
         Hypercalls = new Hypercalls(this);
         Io = new Io(this, hostLock);
+        Switcher = switcher;
+        PageTables = new PageTables(this, processor, switcher.TableFrame, PageOffset, request.Seed ?? (uint)Random.Shared.Next(1, int.MaxValue));
     }
 
     /// <summary>Slot number in the registry (guestid).</summary>
@@ -61,11 +63,9 @@ internal sealed class Guest : IDisposable
 
     public GuestStatistics Statistics { get; } = new();
 
-    /// <summary>The Switcher pages; set as soon as the Guest exists.</summary>
-    public Switcher Switcher { get; private set; } = null!;
+    public Switcher Switcher { get; }
 
-    /// <summary>The shadow page tables; set as soon as the Guest exists.</summary>
-    public PageTables PageTables { get; private set; } = null!;
+    public PageTables PageTables { get; }
 
     /// <summary>The Guest's registers, in its register page.</summary>
     public ref LguestRegisters Registers => ref Switcher.Registers;
@@ -97,37 +97,45 @@ internal sealed class Guest : IDisposable
     {
         guest = null;
         var processor = new Processor(request.Memory, request.Processor with { HostOwnsRing0 = true });
-        Switcher? switcher = Switcher.TryCreate(request.Memory, processor);
-        if (switcher is null)
+        Switcher? switcher = null;
+        Guest? created = null;
+        try
         {
-            processor.Dispose();
-            return LguestError.NoMemory;
+            switcher = Switcher.TryCreate(request.Memory, processor);
+            if (switcher is null)
+            {
+                return LguestError.NoMemory;
+            }
+            if (request.PageOffset >= LguestAbi.SwitcherAddress)
+            {
+                return LguestError.InvalidArgument;
+            }
+            created = new Guest(id, processor, switcher, request, hostLock);
+            if (!created.PageTables.TryStart(request.PageDirectory))
+            {
+                return LguestError.NoMemory;
+            }
+            created.Registers = new LguestRegisters
+            {
+                Eip = request.Start,
+                Cs = LguestAbi.KernelCodeSelector,
+                Ds = LguestAbi.KernelDataSelector,
+                Es = LguestAbi.KernelDataSelector,
+                Ss = LguestAbi.KernelDataSelector,
+                Eflags = Eflags.Interrupt | Eflags.AlwaysOne,
+            };
+            guest = created;
+            return LguestError.None;
         }
-        if (request.PageOffset >= LguestAbi.SwitcherAddress)
+        finally
         {
-            switcher.Dispose();
-            processor.Dispose();
-            return LguestError.InvalidArgument;
+            if (guest is null)
+            {
+                created?.Release();
+                switcher?.Dispose();
+                processor.Dispose();
+            }
         }
-        var created = new Guest(id, processor, request, hostLock);
-        created.Switcher = switcher;
-        created.PageTables = new PageTables(created, processor, switcher.TableFrame, request.PageOffset, request.Seed ?? (uint)Random.Shared.Next(1, int.MaxValue));
-        if (!created.PageTables.TryStart(request.PageDirectory))
-        {
-            created.Dispose();
-            return LguestError.NoMemory;
-        }
-        created.Registers = new LguestRegisters
-        {
-            Eip = request.Start,
-            Cs = LguestAbi.KernelCodeSelector,
-            Ds = LguestAbi.KernelDataSelector,
-            Es = LguestAbi.KernelDataSelector,
-            Ss = LguestAbi.KernelDataSelector,
-            Eflags = Eflags.Interrupt | Eflags.AlwaysOne,
-        };
-        guest = created;
-        return LguestError.None;
     }
 
     /// <summary>Ends the Guest: the first reason stays (ABI 12.1).</summary>
@@ -219,11 +227,17 @@ internal sealed class Guest : IDisposable
     /// <summary>close(): gives everything back that the Guest had. It must not be running.</summary>
     public void Dispose()
     {
+        Release();
+        Switcher.Dispose();
+        processor.Dispose();
+    }
+
+    /// <summary>Gives back what the Guest itself took.</summary>
+    private void Release()
+    {
         timer.Dispose();
         wake.Dispose();
         PageTables.Dispose();
-        Switcher.Dispose();
-        processor.Dispose();
     }
 
     /// <summary>A halted Guest costs nothing: its thread waits for the timer's moment or for a kick.</summary>

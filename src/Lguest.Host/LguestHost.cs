@@ -39,21 +39,32 @@ public sealed class LguestHost
             }
             taken[slot] = true;
         }
-        LguestError error = Guest.TryCreate((ushort)slot, request, InterGuestLock, out guest);
-        lock (InterGuestLock)
+        guest = null;
+        try
         {
-            taken[slot] = guest is not null;
+            return Guest.TryCreate((ushort)slot, request, InterGuestLock, out guest);
         }
-        return error;
+        finally
+        {
+            if (guest is null)
+            {
+                FreeSlot(slot);
+            }
+        }
     }
 
     /// <summary>Ends a Guest and frees its slot.</summary>
     internal void Release(Guest guest)
     {
         guest.Dispose();
+        FreeSlot(guest.Id);
+    }
+
+    private void FreeSlot(int slot)
+    {
         lock (InterGuestLock)
         {
-            taken[guest.Id] = false;
+            taken[slot] = false;
         }
     }
 }

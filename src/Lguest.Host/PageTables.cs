@@ -36,7 +36,7 @@ internal sealed class PageTables : IDisposable
     /// <param name="processor">Its processor.</param>
     /// <param name="switcherTable">Frame of the Switcher's page table.</param>
     /// <param name="pageOffset">First kernel virtual address.</param>
-    /// <param name="seed">Seed of the random replacement, not zero.</param>
+    /// <param name="seed">Seed of the random replacement.</param>
     public PageTables(Guest guest, Processor processor, uint switcherTable, uint pageOffset, uint seed)
     {
         this.guest = guest;
@@ -45,7 +45,7 @@ internal sealed class PageTables : IDisposable
         this.switcherTable = switcherTable;
         this.pageOffset = pageOffset;
         kernelIndex = pageOffset >> 22;
-        randomState = seed;
+        randomState = Math.Max(seed, 1);
         for (int i = 0; i < shadows.Length; i++)
         {
             shadows[i] = new Shadow();
@@ -382,8 +382,17 @@ internal sealed class PageTables : IDisposable
         {
             return false;
         }
+        try
+        {
+            shadow.Space = processor.CreateAddressSpace(frame * LguestAbi.PageSize);
+        }
+        catch (OutOfMemoryException)
+        {
+            // The Guest asked for the directory, so it must not be the Host that fails: it makes do with the shadows it has.
+            machine.FreeFrame(frame);
+            return false;
+        }
         shadow.Frame = frame;
-        shadow.Space = processor.CreateAddressSpace(frame * LguestAbi.PageSize);
         machine.Write(shadow.EntryAddress(LguestAbi.SwitcherDirectoryIndex), (switcherTable * LguestAbi.PageSize) | PageBits.Kernel);
         return true;
     }
