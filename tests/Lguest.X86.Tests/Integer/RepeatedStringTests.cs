@@ -252,6 +252,21 @@ public sealed class RepeatedStringTests : IDisposable
     }
 
     [Fact]
+    public void TheSegmentBeginsTheStoreDownwards()
+    {
+        paged.Machine.SetSegmentBase(SegmentName.ES, Region + 0x800);
+        paged.State.Segments[(int)SegmentName.ES].Limit = 0xFFF;
+        byte[] code = Repeat(0xAA, 4);
+        Prepare(code, 0, 8, 5, true);
+        paged[Register32.Eax] = 0xFFFF_FFFF;
+        Assert.False(StepToEnd(code));
+        Assert.Equal(Vector.GeneralProtection, paged.Machine.FaultVector);
+        Assert.Equal(0xFFFF_FFFCu, paged[Register32.Edi]);
+        Assert.Equal(2u, paged[Register32.Ecx]);
+        Assert.Equal([0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF], paged.Machine.Read(Region + 0x7FC, 8));
+    }
+
+    [Fact]
     public void UnalignedElementsAreReportedWhenAskedFor()
     {
         paged.Machine.SetPrivilegeLevel(3);
