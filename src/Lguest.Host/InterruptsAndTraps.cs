@@ -14,6 +14,7 @@ internal sealed class InterruptsAndTraps
     private const uint InterruptGate = 0xE;
     private const uint TrapGate = 0xF;
     private const uint GatePresent = 0x8000;
+    private const uint GatePrivilege = 0x6000;
     private const uint KeptGateBits = 0xFFFF_EF00;
     private const uint DefaultGate = 0x8E00;
     private const uint DefaultHypercallGate = 0xAE00;
@@ -160,9 +161,13 @@ internal sealed class InterruptsAndTraps
             }
         }
         const uint Handler = LguestAbi.SwitcherAddress;
-        return new Gate(
-            ((uint)LguestAbi.LguestCodeSelector << 16) | (Handler & 0xFFFF),
-            (Handler & 0xFFFF_0000) | (vector == LguestAbi.TrapEntry ? DefaultHypercallGate : DefaultGate));
+        uint attributes = vector == LguestAbi.TrapEntry ? DefaultHypercallGate : DefaultGate;
+        if (vector is Vector.Breakpoint or Vector.Overflow)
+        {
+            // Programs raise these by instructions, INT3 and INTO: whoever may do so in the Guest may do so here (Appendix C, 8).
+            attributes |= gates[vector].High & GatePrivilege;
+        }
+        return new Gate(((uint)LguestAbi.LguestCodeSelector << 16) | (Handler & 0xFFFF), (Handler & 0xFFFF_0000) | attributes);
     }
 
     private void Store(ref Gate gate, uint low, uint high)

@@ -68,6 +68,26 @@ public class Abi07TrapTests
     }
 
     [Fact]
+    public void Abi_7_4_Breakpoint_ThroughAnInterruptGate_ArrivesAsBreakpoint()
+    {
+        using TestGuest guest = Trapping(3, 0xE, a => a.int3(), privilegeLevel: 3);
+        Assert.Equal(3u, guest.RunToStop());
+        Assert.Equal(0xCC, guest.Memory.Read<byte>(Frame(guest)[0] - TestGuest.PageOffset - 1));
+    }
+
+    [Fact]
+    public void Abi_7_4_Breakpoint_ThroughAGateOfRing0_IsAGeneralProtection()
+    {
+        using TestGuest guest = Trapping(13, 0xE, a =>
+        {
+            a.LoadGate(3, 0xE);
+            a.int3();
+        });
+        Assert.Equal(13u, guest.RunToStop());
+        Assert.Equal(0x1Au, Frame(guest)[0]);
+    }
+
+    [Fact]
     public void Abi_7_1_UnhandledTrap_Kills()
     {
         using var guest = new TestGuest();
