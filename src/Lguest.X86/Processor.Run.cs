@@ -44,8 +44,9 @@ public sealed unsafe partial class Processor
             {
                 InterruptShadow = false;
             }
-            else if (Interlocked.Exchange(ref attention, 0) != 0)
+            else
             {
+                Volatile.Write(ref attention, 0);
                 TakeInterrupt();
             }
             if (!hostExitPending)
@@ -106,16 +107,12 @@ public sealed unsafe partial class Processor
         }
     }
 
+    /// <summary>Delivers the requested interrupt if IF allows it. Whatever sets IF comes back to the outer loop, and so here.</summary>
     private void TakeInterrupt()
     {
-        // A request that IF holds back stays; whatever sets IF raises the attention again (StateChanged).
-        if ((state->SystemFlags & Eflags.Interrupt) != 0)
+        if (Volatile.Read(ref interruptRequest) != 0 && (state->SystemFlags & Eflags.Interrupt) != 0)
         {
-            int request = Interlocked.Exchange(ref interruptRequest, 0);
-            if (request != 0)
-            {
-                DeliverExternal((byte)request);
-            }
+            DeliverExternal((byte)Interlocked.Exchange(ref interruptRequest, 0));
         }
     }
 

@@ -26,10 +26,6 @@ public sealed unsafe partial class Processor
         currentTlb = TlbFor(state->PrivilegeLevel == 3);
         leaveBlocks = true;
         UpdateMode();
-        if (interruptRequest != 0 && (state->SystemFlags & Eflags.Interrupt) != 0)
-        {
-            Interlocked.Exchange(ref attention, 1);
-        }
     }
 
     /// <summary>#GP(0) outside ring 0.</summary>

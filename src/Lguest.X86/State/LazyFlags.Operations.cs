@@ -1,5 +1,5 @@
 // Arithmetic that leaves its flags behind: each method computes a result as the instruction of that name does and records what the
-// flags will need. They are inlined into the interpreter's switch.
+// flags will need, undefined ones as the reference handlers leave them. They are inlined into the interpreter's switch.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -122,7 +122,7 @@ public partial struct LazyFlags
         uint result = value << count;
         uint carry = (value >> (32 - count)) & 1;
         Result = result;
-        Carries = (carry << 31) | ((result >> 1) & CarryXorOverflowBit);
+        Carries = (carry << 31) | ((result >> 1) & CarryXorOverflowBit) | AdjustBit;
         return result;
     }
 
@@ -133,7 +133,7 @@ public partial struct LazyFlags
         uint carry = before & 1;
         uint result = before >> 1;
         Result = result;
-        Carries = (carry << 31) | ((carry << 30) ^ ((before >> 1) & CarryXorOverflowBit));
+        Carries = (carry << 31) | ((carry << 30) ^ ((before >> 1) & CarryXorOverflowBit)) | AdjustBit;
         return result;
     }
 
@@ -144,7 +144,7 @@ public partial struct LazyFlags
         uint carry = before & 1;
         uint result = (uint)((int)before >> 1);
         Result = result;
-        Carries = (carry << 31) | (carry << 30);
+        Carries = (carry << 31) | (carry << 30) | AdjustBit;
         return result;
     }
 
@@ -170,7 +170,7 @@ public partial struct LazyFlags
     internal uint DoubleShiftRight32(uint value, uint filler, int count)
     {
         uint result = (value >> count) | (filler << (32 - count));
-        SetResult(result, 4, ((value >> (count - 1)) & 1) != 0, (int)(result ^ (result << 1)) < 0, false);
+        SetResult(result, 4, ((value >> (count - 1)) & 1) != 0, (int)(result ^ (result << 1)) < 0, true);
         return result;
     }
 
@@ -179,7 +179,7 @@ public partial struct LazyFlags
     {
         uint result = (value << count) | (filler >> (32 - count));
         bool carry = ((value >> (32 - count)) & 1) != 0;
-        SetResult(result, 4, carry, carry != ((int)result < 0), false);
+        SetResult(result, 4, carry, carry != ((int)result < 0), true);
         return result;
     }
 
@@ -188,7 +188,7 @@ public partial struct LazyFlags
     {
         long product = (long)(int)a * (int)b;
         bool wide = product != (int)product;
-        SetResult((uint)product, 4, wide, wide, false);
+        SetProductFits(!wide);
         return (uint)product;
     }
 
@@ -198,7 +198,7 @@ public partial struct LazyFlags
         ulong product = (ulong)low * factor;
         bool wide = product >> 32 != 0;
         low = (uint)product;
-        SetResult(low, 4, wide, wide, false);
+        SetProductFits(!wide);
         return (uint)(product >> 32);
     }
 
@@ -208,9 +208,12 @@ public partial struct LazyFlags
         long product = (long)(int)low * (int)factor;
         bool wide = product != (int)product;
         low = (uint)product;
-        SetResult(low, 4, wide, wide, false);
+        SetProductFits(!wide);
         return (uint)(product >> 32);
     }
+
+    /// <summary>Multiplications set CF and OF alike and leave the other flags, which the manual calls undefined.</summary>
+    private void SetProductFits(bool fits) => Carries = (Carries & ~(CarryBit | CarryXorOverflowBit)) | (fits ? 0 : CarryBit);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private uint Logic32(uint result)
