@@ -14,10 +14,18 @@ internal sealed class ConsoleLogger(bool verbose) : ILogger
 
     public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {
-        if (IsEnabled(logLevel))
+        if (!IsEnabled(logLevel))
         {
-            TextWriter writer = logLevel >= LogLevel.Warning ? Console.Error : Console.Out;
-            writer.WriteLine($"lguest: {formatter(state, exception)}");
+            return;
+        }
+        string message = formatter(state, exception);
+        if (logLevel >= LogLevel.Warning)
+        {
+            Standard.WriteError(message);
+        }
+        else
+        {
+            Standard.Write($"lguest: {message}\n");
         }
     }
 }

@@ -12,20 +12,31 @@ namespace Lguest.Cli;
 internal sealed record DefaultGuest(string Kernel, string Initrd)
 {
     private const string ProgressMark = "progress ";
+    private const string DoneMark = "done: ";
+    private const string ErrorMark = "error: ";
 
     /// <summary>Finds the Guest, and builds it where it is missing.</summary>
     /// <exception cref="CommandException">There is no checkout around this program, or the build failed.</exception>
     public static async Task<DefaultGuest> PrepareAsync(CancellationToken cancellationToken)
     {
-        string script = FindBuildScript();
-        string? folder = null;
-        await RunAsync(script, ["--print-path"], line => folder = line.Trim(), cancellationToken);
-        var guest = new DefaultGuest(Path.Combine(folder!, "vmlinux"), Path.Combine(folder!, "initramfs.cpio"));
-        if (!File.Exists(guest.Kernel) || !File.Exists(guest.Initrd))
+        using Process build = Start(FindBuildScript());
+        Task<string> error = ReadErrorAsync(build);
+        string? folder;
+        try
         {
-            await BuildAsync(script, cancellationToken);
+            // A Guest that is already there is all that the script has to say.
+            folder = ReadDone(await build.StandardOutput.ReadLineAsync(cancellationToken))
+                ?? await ShowProgressAsync(build.StandardOutput, cancellationToken);
+            await build.WaitForExitAsync(cancellationToken);
         }
-        return guest;
+        catch (OperationCanceledException)
+        {
+            build.Kill(entireProcessTree: true);
+            throw;
+        }
+        return build.ExitCode == 0 && folder != null
+            ? new DefaultGuest(Path.Combine(folder, "vmlinux"), Path.Combine(folder, "initramfs.cpio"))
+            : throw new CommandException($"the default Guest could not be built: {await error} (run guest/linux/build to see more)");
     }
 
     /// <summary>The checkout is above the program: in its artifacts, or in a project's build output.</summary>
@@ -42,23 +53,33 @@ internal sealed record DefaultGuest(string Kernel, string Initrd)
         throw new CommandException("there is no default Guest outside a checkout; name a kernel: lguest run --kernel FILE (see lguest --help)");
     }
 
-    private static async Task BuildAsync(string script, CancellationToken cancellationToken)
+    private static Process Start(string script)
+    {
+        Process process = Process.Start(new ProcessStartInfo(script)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        }) ?? throw new CommandException($"{script} cannot be started");
+        process.StandardInput.Close();
+        return process;
+    }
+
+    private static async Task<string?> ShowProgressAsync(StreamReader output, CancellationToken cancellationToken)
     {
         if (Console.IsErrorRedirected)
         {
-            Console.Error.WriteLine("lguest: building the default Guest's kernel (once; takes some minutes) ...");
-            await RunAsync(script, [], static _ => { }, cancellationToken);
-            return;
+            Standard.WriteError("building the default Guest's kernel (once; takes some minutes) ...");
+            return await ReadToDoneAsync(output, static _ => { }, cancellationToken);
         }
         IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
-        console.MarkupLine("Building the default Guest's kernel; this is done once and takes some minutes.");
-        await console.Progress()
+        console.WriteLine("Building the default Guest's kernel; this is done once and takes some minutes.");
+        return await console.Progress()
             .Columns(new ProgressBarColumn(), new PercentageColumn(), new ElapsedTimeColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
-            .StartAsync(async context =>
+            .StartAsync(context =>
             {
                 ProgressTask task = context.AddTask("starting");
-                await RunAsync(script, [], line => Show(task, line), cancellationToken);
-                task.Value = task.MaxValue;
+                return ReadToDoneAsync(output, line => Show(task, line), cancellationToken);
             });
     }
 
@@ -72,40 +93,31 @@ internal sealed record DefaultGuest(string Kernel, string Initrd)
         }
     }
 
-    /// <summary>Runs the build script with no input.</summary>
-    private static async Task RunAsync(string script, string[] arguments, Action<string> onLine, CancellationToken cancellationToken)
+    private static async Task<string?> ReadToDoneAsync(StreamReader output, Action<string> show, CancellationToken cancellationToken)
     {
-        using Process process = Process.Start(new ProcessStartInfo(script, arguments)
+        while (await output.ReadLineAsync(cancellationToken) is string line)
         {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        }) ?? throw new CommandException($"{script} cannot be started");
-        process.StandardInput.Close();
-        string lastError = "";
-        try
-        {
-            await Task.WhenAll(
-                ReadLinesAsync(process.StandardOutput, onLine, cancellationToken),
-                ReadLinesAsync(process.StandardError, line => lastError = line.Trim().Length > 0 ? line : lastError, cancellationToken));
-            await process.WaitForExitAsync(cancellationToken);
+            show(line);
+            if (ReadDone(line) is string folder)
+            {
+                return folder;
+            }
         }
-        catch (OperationCanceledException)
-        {
-            process.Kill(entireProcessTree: true);
-            throw;
-        }
-        if (process.ExitCode != 0)
-        {
-            throw new CommandException($"the default Guest could not be built: {lastError} ({script} tells more)");
-        }
+        return null;
     }
 
-    private static async Task ReadLinesAsync(StreamReader reader, Action<string> onLine, CancellationToken cancellationToken)
+    private static string? ReadDone(string? line) => line?.StartsWith(DoneMark, StringComparison.Ordinal) == true ? line[DoneMark.Length..] : null;
+
+    private static async Task<string> ReadErrorAsync(Process build)
     {
-        while (await reader.ReadLineAsync(cancellationToken) is string line)
+        string error = "";
+        while (await build.StandardError.ReadLineAsync() is string line)
         {
-            onLine(line);
+            if (error.Length == 0 || line.StartsWith(ErrorMark, StringComparison.Ordinal))
+            {
+                error = line.Replace(ErrorMark, "", StringComparison.Ordinal);
+            }
         }
+        return error;
     }
 }

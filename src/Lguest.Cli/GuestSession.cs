@@ -50,7 +50,7 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
         await using var machine = running = new Machine(options with { ConsoleInput = input, ConsoleOutput = output, Logger = new ConsoleLogger(verbose) });
         if (RawTerminal.IsPresent || verbose)
         {
-            Console.Error.WriteLine($"lguest: {options.MemoryBytes >> 20} MiB, engine {machine.Engine.ToString().ToLowerInvariant()}; Ctrl-A x leaves, Ctrl-A h helps");
+            Standard.WriteError($"{options.MemoryBytes >> 20} MiB, engine {machine.Engine.ToString().ToLowerInvariant()}; Ctrl-A x leaves, Ctrl-A h helps");
         }
 
         MachineResult result;
@@ -65,7 +65,7 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
     {
         if (result.End == MachineEnd.Death || (IsOriginalForm && result.End == MachineEnd.PowerOff))
         {
-            Console.Error.WriteLine($"lguest: {result.Reason.TrimEnd()}");
+            Standard.WriteError(result.Reason.TrimEnd());
         }
         return result.End switch
         {

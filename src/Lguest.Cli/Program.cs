@@ -11,6 +11,6 @@ try
 }
 catch (Exception error) when (error is CommandException or MachineConfigurationException or IOException)
 {
-    Console.Error.WriteLine($"lguest: {error.Message}");
+    Standard.WriteError(error.Message);
     return ExitStatus.Failure;
 }

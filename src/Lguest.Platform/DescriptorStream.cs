@@ -48,6 +48,9 @@ public sealed unsafe partial class DescriptorStream : Stream
     /// <summary>The program's standard output.</summary>
     public static Stream OpenOutput() => OperatingSystem.IsWindows() ? Console.OpenStandardOutput() : new DescriptorStream(1, reads: false);
 
+    /// <summary>The program's standard error.</summary>
+    public static Stream OpenError() => OperatingSystem.IsWindows() ? Console.OpenStandardError() : new DescriptorStream(2, reads: false);
+
     /// <inheritdoc/>
     public override int Read(Span<byte> buffer)
     {

@@ -32,7 +32,7 @@ public sealed partial class RawTerminal : IDisposable
         raw.ControlCharacters[TerminalAttributes.TimeIndex] = 0;
         AppDomain.CurrentDomain.ProcessExit += OnProcessEnd;
         AppDomain.CurrentDomain.UnhandledException += OnProcessEnd;
-        registrations = [PosixSignalRegistration.Create(PosixSignal.SIGTSTP, StopProcess), PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => Set(raw))];
+        registrations = [PosixSignalRegistration.Create(PosixSignal.SIGTSTP, StopProcess), PosixSignalRegistration.Create(PosixSignal.SIGCONT, ContinueProcess)];
         Set(raw);
     }
 
@@ -87,6 +87,12 @@ public sealed partial class RawTerminal : IDisposable
         context.Cancel = true;
         Set(original);
         _ = Kill(Environment.ProcessId, StopSignal);
+    }
+
+    private void ContinueProcess(PosixSignalContext context)
+    {
+        // What the runtime would do now is to set the modes that it knows.
+        context.Cancel = true;
         Set(raw);
     }
 

@@ -99,7 +99,7 @@ internal static class LguestCommand
             {
                 return standard.Invoke(parseResult);
             }
-            parseResult.InvocationConfiguration.Output.Write(HelpText.Text);
+            Standard.Write(HelpText.Text);
             return ExitStatus.Success;
         }
     }

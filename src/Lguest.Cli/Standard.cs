@@ -1,0 +1,28 @@
+// Lines for the user. The runtime's Console would take hold of the terminal at its first line, and that is ours to lend to the Guest.
+
+using System.Text;
+using Lguest.Platform;
+
+namespace Lguest.Cli;
+
+internal static class Standard
+{
+    private static readonly Stream Output = DescriptorStream.OpenOutput();
+    private static readonly Stream Error = DescriptorStream.OpenError();
+
+    /// <summary>Writes text to standard output.</summary>
+    public static void Write(string text) => Output.Write(Encoding.UTF8.GetBytes(text));
+
+    /// <summary>Writes a message to standard error, with the program's name in front; nobody may be there to read it.</summary>
+    public static void WriteError(string message)
+    {
+        try
+        {
+            Error.Write(Encoding.UTF8.GetBytes($"lguest: {message}\n"));
+        }
+        catch (IOException)
+        {
+            // There is no better place to say that standard error is gone.
+        }
+    }
+}

@@ -1,0 +1,170 @@
+// The user's terminal (ABI 10.9): lent to the Guest key by key, and given back as it was on every way out.
+
+using System.Runtime.InteropServices;
+using Lguest.Launcher.Tests;
+
+namespace Lguest.Cli.Tests;
+
+public sealed class TerminalTests : IDisposable
+{
+    private const int HangUpSignal = 1;
+    private const int InterruptSignal = 2;
+    private const int QuitSignal = 3;
+    private const int TerminateSignal = 15;
+    private const int ContinueSignal = 18;
+    private const int TerminalStopSignal = 20;
+
+    private const uint LineModes = 0x1 | 0x2 | 0x8;
+
+    private readonly TemporaryFile echo = new(ElfFile.WithCode(TinyGuest.Assemble(TinyGuest.EchoGuest)).ToBytes());
+    private readonly TemporaryFile halt = new(ElfFile.WithCode(TinyGuest.Assemble(TinyGuest.HaltAfterGreeting)).ToBytes());
+
+    [Fact]
+    public async Task PowerOffGivesTheTerminalBack()
+    {
+        using PseudoTerminal terminal = Start(echo);
+        byte[] before = await EnterAsync(terminal);
+        terminal.Type("....");
+        Assert.Equal(0, await terminal.WaitForExitAsync());
+        Assert.Equal(before, terminal.Attributes);
+        Assert.Contains("4 MiB, engine interpreter; Ctrl-A x leaves", terminal.Screen);
+    }
+
+    [Fact]
+    public async Task ControlAXLeaves()
+    {
+        using PseudoTerminal terminal = Start(halt);
+        byte[] before = await EnterAsync(terminal);
+        terminal.Type("\u0001x");
+        Assert.Equal(0, await terminal.WaitForExitAsync());
+        Assert.Equal(before, terminal.Attributes);
+    }
+
+    [Fact]
+    public async Task ThreeControlCQuitWithStatusTwo()
+    {
+        using PseudoTerminal terminal = Start(halt);
+        byte[] before = await EnterAsync(terminal);
+        // One key a time: three in one read are a paste, not a wish. A slow machine may need more than one attempt.
+        for (int presses = 0; !terminal.Process.HasExited; presses++)
+        {
+            Assert.True(presses < 300, "three Ctrl-C do not quit");
+            terminal.Type("\u0003");
+            await Task.Delay(100, TestContext.Current.CancellationToken);
+        }
+        Assert.Equal(2, await terminal.WaitForExitAsync());
+        Assert.Equal(before, terminal.Attributes);
+    }
+
+    [Theory]
+    [InlineData(HangUpSignal)]
+    [InlineData(InterruptSignal)]
+    [InlineData(QuitSignal)]
+    [InlineData(TerminateSignal)]
+    public async Task ASignalEndsTheGuestAndGivesTheTerminalBack(int signal)
+    {
+        using PseudoTerminal terminal = Start(halt);
+        byte[] before = await EnterAsync(terminal);
+        terminal.Signal(signal);
+        Assert.Equal(128 + signal, await terminal.WaitForExitAsync());
+        Assert.Equal(before, terminal.Attributes);
+    }
+
+    [Fact]
+    public async Task AClosedWindowEndsTheGuest()
+    {
+        using PseudoTerminal terminal = Start(halt);
+        await EnterAsync(terminal);
+        terminal.HangUp();
+        Assert.Equal(128 + HangUpSignal, await terminal.WaitForExitAsync());
+    }
+
+    [Fact]
+    public async Task AStoppedProcessLeavesTheTerminalUsable()
+    {
+        using PseudoTerminal terminal = Start(echo);
+        byte[] before = await EnterAsync(terminal);
+        terminal.Signal(TerminalStopSignal);
+        await terminal.WaitForAttributesAsync(attributes => attributes.SequenceEqual(before));
+        terminal.Signal(ContinueSignal);
+        await terminal.WaitForAttributesAsync(IsRaw);
+        terminal.Type("....");
+        Assert.Equal(0, await terminal.WaitForExitAsync());
+        Assert.Equal(before, terminal.Attributes);
+    }
+
+    [Fact]
+    public async Task EscapesDoNotReachTheGuestAndEverythingElseDoes()
+    {
+        using PseudoTerminal terminal = Start(echo);
+        await EnterAsync(terminal);
+        terminal.Type("ab\u0001hcd");
+        await terminal.WaitForAsync("Ctrl-A a  send Ctrl-A");
+        await terminal.WaitForAsync("abcd");
+        terminal.Type("\u0001aq\u0001\u0001\r");
+        await terminal.WaitForAsync("\u0001q\u0001\r");
+        terminal.Type("....");
+        Assert.Equal(0, await terminal.WaitForExitAsync());
+    }
+
+    [Fact]
+    public async Task TheMonitorAnswersBesideTheGuest()
+    {
+        using PseudoTerminal terminal = Start(echo);
+        await EnterAsync(terminal);
+        terminal.Type("\u0001c");
+        await terminal.WaitForAsync("(lguest) ");
+        while (!terminal.Screen.Contains("BindDma", StringComparison.Ordinal))
+        {
+            int shown = terminal.Screen.Length;
+            terminal.Type("inof\u007f\u007ffo\r");
+            await terminal.WaitForAsync("hypercalls", from: shown);
+            await terminal.WaitForAsync("(lguest) ", from: shown);
+        }
+        Assert.Contains("engine        interpreter", terminal.Screen);
+        terminal.Type("dance\r");
+        await terminal.WaitForAsync("dance: unknown; try help");
+        terminal.Type("\u0001c....");
+        Assert.Equal(0, await terminal.WaitForExitAsync());
+    }
+
+    [Fact]
+    public async Task QuitInTheMonitorLeaves()
+    {
+        using PseudoTerminal terminal = Start(halt);
+        byte[] before = await EnterAsync(terminal);
+        terminal.Type("\u0001cquit\r");
+        Assert.Equal(0, await terminal.WaitForExitAsync());
+        Assert.Equal(before, terminal.Attributes);
+    }
+
+    [Fact]
+    public async Task BadInputLeavesTheTerminalAlone()
+    {
+        using var terminal = new PseudoTerminal("dotnet", CommandProcess.Program, "16", "/no/such/kernel");
+        byte[] before = terminal.Attributes;
+        Assert.Equal(1, await terminal.WaitForExitAsync());
+        Assert.Equal(before, terminal.Attributes);
+    }
+
+    public void Dispose()
+    {
+        echo.Dispose();
+        halt.Dispose();
+    }
+
+    private static bool IsRaw(byte[] attributes) => (MemoryMarshal.Cast<byte, uint>(attributes)[3] & LineModes) == 0;
+
+    private static PseudoTerminal Start(TemporaryFile kernel) =>
+        new("dotnet", CommandProcess.Program, "run", "--kernel", kernel.Path, "--memory", "4M");
+
+    /// <summary>Waits until the Guest has the terminal.</summary>
+    /// <returns>The terminal's modes before.</returns>
+    private static async Task<byte[]> EnterAsync(PseudoTerminal terminal)
+    {
+        byte[] before = terminal.Attributes;
+        Assert.False(IsRaw(before));
+        await terminal.WaitForAttributesAsync(IsRaw);
+        return before;
+    }
+}
