@@ -28,6 +28,7 @@ internal sealed partial class PseudoTerminal : IDisposable
         Assert.Equal(0, GetName(controller, name, (nuint)name.Length));
         string terminal = Encoding.ASCII.GetString(name).TrimEnd('\0');
 
+        FirstAttributes = Attributes;
         Process = Process.Start(new ProcessStartInfo("setsid", ["sh", "-c", "exec \"$@\" <>\"$0\" >&0 2>&1", terminal, .. command])
         {
             Environment = { ["TERM"] = "xterm" },
@@ -38,6 +39,9 @@ internal sealed partial class PseudoTerminal : IDisposable
     }
 
     public Process Process { get; }
+
+    /// <summary>The terminal's modes before the program.</summary>
+    public byte[] FirstAttributes { get; }
 
     /// <summary>Everything that was written to the terminal.</summary>
     public string Screen

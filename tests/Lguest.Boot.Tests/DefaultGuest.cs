@@ -1,0 +1,64 @@
+// The Guest that all these tests boot: the repository's own kernel and initramfs.
+
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+
+// Each test has the machine for itself: a Guest that boots keeps a processor busy, and one of the tests measures an idle one.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
+
+namespace Lguest.Boot.Tests;
+
+internal static class DefaultGuest
+{
+    /// <summary>The checkout's root.</summary>
+    public static string Root { get; } = FindRoot();
+
+    /// <summary>Where <c>guest/linux/build</c> puts what it makes.</summary>
+    private static string Folder { get; } = FindFolder();
+
+    public static string Kernel => Path.Combine(Folder, "vmlinux");
+
+    public static string Initrd => Path.Combine(Folder, "initramfs.cpio");
+
+    /// <summary>The contents of a file in the initramfs, which is a cpio archive of the "newc" kind.</summary>
+    public static byte[] ReadInitrdFile(string path)
+    {
+        const int HeaderSize = 110, FileSizeField = 54, NameSizeField = 94;
+        ReadOnlySpan<byte> archive = File.ReadAllBytes(Initrd);
+        while (true)
+        {
+            int fileSize = Field(archive, FileSizeField), nameSize = Field(archive, NameSizeField);
+            int contents = (HeaderSize + nameSize + 3) & ~3;
+            string name = Encoding.ASCII.GetString(archive.Slice(HeaderSize, nameSize - 1));
+            if (name.TrimStart('/') == path.TrimStart('/'))
+            {
+                return archive.Slice(contents, fileSize).ToArray();
+            }
+            Assert.NotEqual("TRAILER!!!", name);
+            archive = archive[((contents + fileSize + 3) & ~3)..];
+        }
+
+        static int Field(ReadOnlySpan<byte> header, int offset) =>
+            int.Parse(Encoding.ASCII.GetString(header.Slice(offset, 8)), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+    }
+
+    private static string FindFolder()
+    {
+        using Process process = Process.Start(new ProcessStartInfo(Path.Combine(Root, "guest", "linux", "build"), "--print-path") { RedirectStandardOutput = true })!;
+        string folder = process.StandardOutput.ReadToEnd().Trim();
+        process.WaitForExit();
+        Assert.True(File.Exists(Path.Combine(folder, "vmlinux")), "the Guest kernel is not built: run guest/linux/build");
+        return folder;
+    }
+
+    private static string FindRoot()
+    {
+        DirectoryInfo? folder = new(AppContext.BaseDirectory);
+        while (!File.Exists(Path.Combine(folder!.FullName, "lguest.slnx")))
+        {
+            folder = folder.Parent;
+        }
+        return folder.FullName;
+    }
+}
