@@ -1,3 +1,5 @@
+// Names for the bits of the control registers, as Intel's manual gives them.
+
 namespace Lguest.X86.State;
 
 /// <summary>Bits of CR0 (Intel SDM volume 3, 2.5).</summary>
