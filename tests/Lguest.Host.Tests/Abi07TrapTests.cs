@@ -175,8 +175,12 @@ public class Abi07TrapTests
         Assert.Equal("Writing cr2", guest.RunToDeath());
     }
 
-    [Fact]
-    public void Abi_7_1_HardwareInterrupt_ResumesTheGuest()
+    [Theory]
+    [InlineData(2)]
+    [InlineData(32)]
+    [InlineData(0x80)]
+    [InlineData(255)]
+    public void Abi_7_1_HardwareInterruptAndNmi_ResumeTheGuest(byte vector)
     {
         using var guest = new TestGuest();
         guest.PrepareData().Program(a =>
@@ -184,9 +188,9 @@ public class Abi07TrapTests
             a.Begin();
             a.Stop(1);
         });
-        guest.Guest.Kick();
+        guest.Guest.Processor.RequestInterrupt(vector);
         Assert.Equal(1u, guest.RunToStop());
-        Assert.Equal(1, guest.Device.Statistics!.ExitsByTrap[Switcher.KickVector]);
+        Assert.Equal(1, guest.Device.Statistics!.ExitsByTrap[vector]);
     }
 
     [Theory]

@@ -405,6 +405,16 @@ public class Abi09PageTableTests
     }
 
     [Fact]
+    public void Abi_9_1_AnInitialDirectoryAtZero_IsNeverFound()
+    {
+        using var guest = new TestGuest(directory: 0);
+        guest.SetWord(4 * (Kernel >> 22), TestGuest.KernelTable | 7);
+        Assert.True(Tables(guest).DemandPage(Kernel, Read));
+        Tables(guest).SetPmd(0, Kernel >> 22);
+        Assert.NotEqual(0u, guest.ShadowEntry(Kernel));
+    }
+
+    [Fact]
     public void Abi_9_1_DirectoryAddress_IsUsedAsGiven()
     {
         using var guest = new TestGuest();
@@ -506,6 +516,24 @@ public class Abi09PageTableTests
             a.mov(esi, __dword_ptr[TestGuest.UserVirtual]);
             a.mov(__dword_ptr[TestGuest.Virtual(TestGuest.UserTable)], TestGuest.Dma | 7);
             a.Hypercall(Hypercall.FlushTlb, whole ? 1u : 0);
+            a.mov(edi, __dword_ptr[TestGuest.UserVirtual]);
+            a.Stop(1);
+        });
+        guest.RunToStop();
+        Assert.Equal((0x1111u, 0x2222u), (guest.Guest.Registers.Esi, guest.Guest.Registers.Edi));
+    }
+
+    [Fact]
+    public void Abi_9_5_AChangedDirectoryEntry_IsSeenByTheProcessorAtOnce()
+    {
+        using var guest = new TestGuest();
+        guest.PrepareData().SetWord(TestGuest.UserPage, 0x1111).SetWord(TestGuest.Dma, 0x2222).SetWord(0xA000, TestGuest.Dma | 7);
+        guest.Program(a =>
+        {
+            a.Begin();
+            a.mov(esi, __dword_ptr[TestGuest.UserVirtual]);
+            a.mov(__dword_ptr[TestGuest.Virtual(TestGuest.Directory + 4)], 0xA000 | 7);
+            a.Hypercall(Hypercall.SetPmd, TestGuest.Directory, 1);
             a.mov(edi, __dword_ptr[TestGuest.UserVirtual]);
             a.Stop(1);
         });

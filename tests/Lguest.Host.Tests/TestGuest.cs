@@ -43,7 +43,7 @@ internal sealed class TestGuest : IDisposable
     private readonly CancellationTokenSource patience = new(TimeSpan.FromSeconds(60));
     private readonly bool ownsMemory;
 
-    public TestGuest(uint pageLimit = Pages, uint arenaFrames = LguestAbi.ArenaFrames, LguestHost? host = null, uint pageOffset = PageOffset, MachineMemory? memory = null)
+    public TestGuest(uint pageLimit = Pages, uint arenaFrames = LguestAbi.ArenaFrames, LguestHost? host = null, uint pageOffset = PageOffset, MachineMemory? memory = null, uint directory = Directory)
     {
         Memory = memory ?? new MachineMemory(Pages, arenaFrames);
         ownsMemory = memory is null;
@@ -54,7 +54,7 @@ internal sealed class TestGuest : IDisposable
         {
             Memory = Memory,
             PageLimit = pageLimit,
-            PageDirectory = Directory,
+            PageDirectory = directory,
             Start = Virtual(Code),
             PageOffset = pageOffset,
             Seed = 1,
