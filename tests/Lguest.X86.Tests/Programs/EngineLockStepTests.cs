@@ -1,0 +1,133 @@
+using System.Text;
+using Lguest.X86.State;
+using Lguest.X86.Tests.Differential;
+using Lguest.X86.Tests.Oracles;
+
+namespace Lguest.X86.Tests.Programs;
+
+/// <summary>The engine with its fast forms, chained blocks and code tracking must do exactly what the reference path does one instruction at a time.</summary>
+public sealed class EngineLockStepTests : IDisposable
+{
+    private const int ProgramsEach = 150;
+    private const int StepLimit = 300_000;
+    private const byte ExitVector = 0x1F;
+
+    private readonly Dictionary<bool, (ProgramMachine Engine, ProgramMachine Reference)> machines = [];
+
+    [Theory]
+    [InlineData(false, false, false)]
+    [InlineData(true, false, false)]
+    [InlineData(false, true, false)]
+    [InlineData(false, false, true)]
+    [InlineData(false, true, true)]
+    [InlineData(true, true, true)]
+    public void EngineAgreesWithReference(bool floatingPoint, bool selfModifying, bool paging)
+    {
+        Random random = TestSettings.RandomFor($"{floatingPoint} {selfModifying} {paging}");
+        var options = new ProgramOptions
+        {
+            FloatingPoint = floatingPoint,
+            SelfModifying = selfModifying,
+            Alias = paging ? ProgramMachine.Alias : 0,
+            PageFaults = paging,
+        };
+        var generator = new ProgramGenerator(random, options);
+        for (int round = TestSettings.RoundsOf(ProgramsEach); round > 0; round--)
+        {
+            RandomProgram program = generator.Next(random.Next(3, 40));
+            byte[] data = new byte[RandomProgram.DataSize];
+            random.NextBytes(data);
+            NativeState registers = Registers(random);
+            if (Differences(program, data, registers, paging).Length > 0)
+            {
+                program = program.Minimise(smaller => Differences(smaller, data, registers, paging).Length > 0);
+                Assert.Fail($"{TestSettings.Description}, program {round}\n{program.Listing()}{Differences(program, data, registers, paging)}");
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach ((ProgramMachine engine, ProgramMachine reference) in machines.Values)
+        {
+            engine.Dispose();
+            reference.Dispose();
+        }
+    }
+
+    private static NativeState Registers(Random random)
+    {
+        var values = new ValueSource(random);
+        var state = new NativeState { Eflags = (uint)random.Next() & Eflags.Status, ValidTags = 0xFF };
+        for (int i = 0; i < 8; i++)
+        {
+            state.General[i] = values.NextUInt32();
+            state.SetXmm(i, values.NextXmm());
+            state.SetSt(i, values.NextFloat80());
+        }
+        return state;
+    }
+
+    private string Differences(RandomProgram program, byte[] data, in NativeState registers, bool paging)
+    {
+        if (!machines.TryGetValue(paging, out (ProgramMachine Engine, ProgramMachine Reference) pair))
+        {
+            machines[paging] = pair = (new ProgramMachine(paging), new ProgramMachine(paging));
+        }
+        (ProgramMachine engine, ProgramMachine reference) = pair;
+        byte[] code = program.Assemble(out uint exit);
+        engine.Load(program, code, data, registers);
+        reference.Load(program, code, data, registers);
+
+        int steps = 0;
+        while (reference.State.Eip != exit && steps < StepLimit && reference.Step())
+        {
+            steps++;
+        }
+        if (steps == StepLimit)
+        {
+            return "";
+        }
+        bool ended = reference.State.Eip == exit;
+        long before = engine.Processor.InstructionCount;
+        ProcessorExit end = engine.Processor.Run();
+
+        var text = new StringBuilder();
+        byte vector = ended ? ExitVector : reference.FaultVector;
+        uint eip = reference.State.Eip + (ended ? 2u : 0);
+        Note(text, "vector", vector, end.Vector);
+        Note(text, "eip", eip, engine.State.Eip);
+        Note(text, "cr2", reference.State.Cr2, engine.State.Cr2);
+        Note(text, "instructions", (ulong)(steps + (ended ? 1 : 0)), (ulong)(engine.Processor.InstructionCount - before));
+        Note(text, "eflags", reference.State.Eflags & ~Eflags.Resume, engine.State.Eflags & ~Eflags.Resume);
+        for (int i = 0; i < 8; i++)
+        {
+            Note(text, $"{(Register32)i}", reference.State.General[i], engine.State.General[i]);
+        }
+        NativeState expected = NativeState.From(reference.State);
+        NativeState actual = NativeState.From(engine.State);
+        if (!((ReadOnlySpan<byte>)expected.Fx).SequenceEqual(actual.Fx))
+        {
+            text.AppendLine("  x87 or SSE state differs");
+        }
+        byte[] expectedMemory = reference.Memory();
+        byte[] actualMemory = engine.Memory();
+        for (int i = 0, shown = 0; i < expectedMemory.Length && shown < 8; i++)
+        {
+            if (expectedMemory[i] != actualMemory[i])
+            {
+                Note(text, $"memory {RandomProgram.Data + (uint)i:x}", expectedMemory[i], actualMemory[i]);
+                shown++;
+            }
+        }
+        return text.ToString();
+    }
+
+    private static void Note(StringBuilder text, string what, ulong expected, ulong actual)
+    {
+        if (expected != actual)
+        {
+            text.AppendLine($"  {what}: expected {expected:x}, got {actual:x}");
+        }
+    }
+}
