@@ -96,16 +96,8 @@ internal sealed partial class BlockDecoder
                 return TryMultiply(i);
             case Mnemonic.Mul when i.Code == Code.Mul_rm32:
                 return TryWideMultiply(i, OpCode.MultiplyWide32);
-            case Mnemonic.Bt when i.Op0Kind == OpKind.Register && i.Op0Register.IsGPR32():
-                if (i.Op1Kind == OpKind.Register)
-                {
-                    Emit(OpCode.BitTest32, Place(i.Op0Register), Place(i.Op1Register));
-                }
-                else
-                {
-                    Emit(OpCode.BitTestImmediate32, Place(i.Op0Register)).Immediate = i.Immediate8 & 31u;
-                }
-                return true;
+            case Mnemonic.Bt:
+                return TryBitTest(i);
         }
         if (i.Mnemonic is >= Mnemonic.Cmova and <= Mnemonic.Cmovs && i.Op0Register.IsGPR32())
         {
@@ -368,6 +360,35 @@ internal sealed partial class BlockDecoder
         }
         bool fast = EmitMemory(OpCode.LoadTemporary32, i);
         Emit(code, 0, Temporary);
+        return fast;
+    }
+
+    private bool TryBitTest(in Instruction i)
+    {
+        bool immediate = i.Op1Kind != OpKind.Register;
+        if (OperandSize(i, 0) != Size32 || (i.Op0Kind == OpKind.Memory && !immediate))
+        {
+            // With a register, the bit number also selects the word in memory.
+            return false;
+        }
+        bool fast = true;
+        int from = Temporary;
+        if (i.Op0Kind == OpKind.Memory)
+        {
+            fast = EmitMemory(OpCode.LoadTemporary32, i);
+        }
+        else
+        {
+            from = Place(i.Op0Register);
+        }
+        if (immediate)
+        {
+            Emit(OpCode.BitTestImmediate32, from).Immediate = i.Immediate8 & 31u;
+        }
+        else
+        {
+            Emit(OpCode.BitTest32, from, Place(i.Op1Register));
+        }
         return fast;
     }
 
