@@ -36,7 +36,8 @@ public sealed unsafe partial class Processor
         {
             return offset > segment.Limit && last >= offset && last <= (segment.Big ? 0xFFFF_FFFF : 0xFFFF);
         }
-        return last <= segment.Limit && last >= offset;
+        // An access that wraps around a segment of 4 GiB may or may not fault (5.3); here it does not, as fast paths check nothing.
+        return last <= segment.Limit && (last >= offset || segment.Limit == 0xFFFF_FFFF);
     }
 
     /// <summary>Whether a data segment is the whole 4 GiB from 0 and writable, so that its checks never fail.</summary>
