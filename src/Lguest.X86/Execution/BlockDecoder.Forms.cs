@@ -203,64 +203,33 @@ internal sealed partial class BlockDecoder
     private bool TryArithmetic(in Instruction i, OpCode code32, OpCode code8, bool stores = true)
     {
         int size = OperandSize(i, 0);
-        if (size == Size16)
+        if (size == Size16 || !TryPlace(i, 0, stores, out int to))
         {
             return false;
         }
         OpCode code = size == Size32 ? code32 : code8;
-        bool immediate = i.Op1Kind is not (OpKind.Register or OpKind.Memory);
-        int temporary = size == Size32 ? Temporary : TemporaryByte;
-        int to;
-        bool fast = true;
-        if (i.Op0Kind == OpKind.Memory)
-        {
-            to = temporary;
-            fast = EmitMemory(LoadCode(size, stores), i);
-        }
-        else
-        {
-            to = Place(i.Op0Register);
-        }
-        if (immediate)
+        if (i.Op1Kind is not (OpKind.Register or OpKind.Memory))
         {
             Emit(code + (OpCode.AddImmediate32 - OpCode.Add32), to).Immediate = (uint)i.GetImmediate(1);
         }
-        else if (i.Op1Kind == OpKind.Memory)
+        else if (TryPlace(i, 1, false, out int from))
         {
-            fast = EmitMemory(LoadCode(size, false), i);
-            Emit(code, to, temporary);
+            Emit(code, to, from);
         }
         else
         {
-            Emit(code, to, Place(i.Op1Register));
+            return false;
         }
-        if (stores && i.Op0Kind == OpKind.Memory)
-        {
-            Emit(size == Size32 ? OpCode.StoreUpdate32 : OpCode.StoreUpdate8);
-        }
-        return fast;
+        StoreIfMemory(i, stores);
+        return true;
     }
-
-    private static OpCode LoadCode(int size, bool update) => size == Size32
-        ? (update ? OpCode.LoadForUpdate32 : OpCode.LoadTemporary32)
-        : (update ? OpCode.LoadForUpdate8 : OpCode.LoadTemporary8);
 
     private bool TryTest(in Instruction i)
     {
         int size = OperandSize(i, 0);
-        if (size == Size16)
+        if (size == Size16 || !TryPlace(i, 0, false, out int to))
         {
             return false;
-        }
-        bool fast = true;
-        int to = size == Size32 ? Temporary : TemporaryByte;
-        if (i.Op0Kind == OpKind.Memory)
-        {
-            fast = EmitMemory(LoadCode(size, false), i);
-        }
-        else
-        {
-            to = Place(i.Op0Register);
         }
         if (i.Op1Kind == OpKind.Register)
         {
@@ -270,54 +239,31 @@ internal sealed partial class BlockDecoder
         {
             Emit(size == Size32 ? OpCode.TestImmediate32 : OpCode.TestImmediate8, to).Immediate = (uint)i.GetImmediate(1);
         }
-        return fast;
+        return true;
     }
 
     private bool TryUnary(in Instruction i, OpCode code)
     {
-        if (OperandSize(i, 0) != Size32)
+        if (OperandSize(i, 0) != Size32 || !TryPlace(i, 0, true, out int to))
         {
             return false;
         }
-        if (i.Op0Kind == OpKind.Register)
-        {
-            Emit(code, Place(i.Op0Register));
-            return true;
-        }
-        bool fast = EmitMemory(OpCode.LoadForUpdate32, i);
-        Emit(code, Temporary);
-        Emit(OpCode.StoreUpdate32);
-        return fast;
+        Emit(code, to);
+        StoreIfMemory(i, true);
+        return true;
     }
 
     private bool TryShift(in Instruction i, OpCode byImmediate, OpCode? byCl)
     {
-        if (OperandSize(i, 0) != Size32)
-        {
-            return false;
-        }
         bool immediate = i.Op1Kind != OpKind.Register;
         uint count = immediate ? (uint)i.GetImmediate(1) & 31 : 0;
-        if (immediate ? count == 0 : byCl is null)
+        if (OperandSize(i, 0) != Size32 || (immediate ? count == 0 : byCl is null) || !TryPlace(i, 0, true, out int to))
         {
             return false;
         }
-        bool fast = true;
-        int to = Temporary;
-        if (i.Op0Kind == OpKind.Memory)
-        {
-            fast = EmitMemory(OpCode.LoadForUpdate32, i);
-        }
-        else
-        {
-            to = Place(i.Op0Register);
-        }
         Emit(immediate ? byImmediate : byCl!.Value, to).Immediate = count;
-        if (i.Op0Kind == OpKind.Memory)
-        {
-            Emit(OpCode.StoreUpdate32);
-        }
-        return fast;
+        StoreIfMemory(i, true);
+        return true;
     }
 
     private bool TryMultiply(in Instruction i)
@@ -326,19 +272,9 @@ internal sealed partial class BlockDecoder
         {
             return i.Code == Code.Imul_rm32 && TryWideMultiply(i, OpCode.MultiplyWideSigned32);
         }
-        if (!i.Op0Register.IsGPR32())
+        if (!i.Op0Register.IsGPR32() || !TryPlace(i, 1, false, out int from))
         {
             return false;
-        }
-        bool fast = true;
-        int from = Temporary;
-        if (i.Op1Kind == OpKind.Memory)
-        {
-            fast = EmitMemory(OpCode.LoadTemporary32, i);
-        }
-        else
-        {
-            from = Place(i.Op1Register);
         }
         if (i.OpCount == 3)
         {
@@ -348,38 +284,23 @@ internal sealed partial class BlockDecoder
         {
             Emit(OpCode.Multiply32, Place(i.Op0Register), from);
         }
-        return fast;
+        return true;
     }
 
     private bool TryWideMultiply(in Instruction i, OpCode code)
     {
-        if (i.Op0Kind == OpKind.Register)
-        {
-            Emit(code, 0, Place(i.Op0Register));
-            return true;
-        }
-        bool fast = EmitMemory(OpCode.LoadTemporary32, i);
-        Emit(code, 0, Temporary);
+        bool fast = TryPlace(i, 0, false, out int from);
+        Emit(code, 0, from);
         return fast;
     }
 
     private bool TryBitTest(in Instruction i)
     {
         bool immediate = i.Op1Kind != OpKind.Register;
-        if (OperandSize(i, 0) != Size32 || (i.Op0Kind == OpKind.Memory && !immediate))
+        if (OperandSize(i, 0) != Size32 || (i.Op0Kind == OpKind.Memory && !immediate) || !TryPlace(i, 0, false, out int from))
         {
             // With a register, the bit number also selects the word in memory.
             return false;
-        }
-        bool fast = true;
-        int from = Temporary;
-        if (i.Op0Kind == OpKind.Memory)
-        {
-            fast = EmitMemory(OpCode.LoadTemporary32, i);
-        }
-        else
-        {
-            from = Place(i.Op0Register);
         }
         if (immediate)
         {
@@ -389,24 +310,50 @@ internal sealed partial class BlockDecoder
         {
             Emit(OpCode.BitTest32, from, Place(i.Op1Register));
         }
-        return fast;
+        return true;
     }
 
     private bool TryConditionalMove(in Instruction i)
     {
-        bool fast = true;
-        int from = Temporary;
-        if (i.Op1Kind == OpKind.Memory)
-        {
-            fast = EmitMemory(OpCode.LoadTemporary32, i);
-        }
-        else
-        {
-            from = Place(i.Op1Register);
-        }
-        // Conditions are numbered from zero; the form without memory operand keeps its number in the scale.
+        bool fast = TryPlace(i, 1, false, out int from);
+        // The operation has no address, so the scale has room for the number of the condition.
         Emit(OpCode.ConditionalMove, Place(i.Op0Register), from).Scale = (byte)ConditionNumber(i.ConditionCode);
         return fast;
+    }
+
+    private bool TryIndirect(in Instruction i, OpCode code)
+    {
+        bool fast = TryPlace(i, 0, false, out int from);
+        Emit(code, 0, from).Displacement = i.NextIP32;
+        return fast;
+    }
+
+    /// <summary>Where an 8- or 32-bit operand can be computed with: its register, or the temporary one behind a load that this adds.</summary>
+    /// <param name="i">The instruction.</param>
+    /// <param name="index">Number of the operand.</param>
+    /// <param name="update">The operand will be stored, too (<see cref="StoreIfMemory"/>).</param>
+    /// <param name="place">Index of the word, or of the byte of an 8-bit operand.</param>
+    private bool TryPlace(in Instruction i, int index, bool update, out int place)
+    {
+        if (i.GetOpKind(index) == OpKind.Register)
+        {
+            place = Place(i.GetOpRegister(index));
+            return true;
+        }
+        bool wide = OperandSize(i, index) == Size32;
+        place = wide ? Temporary : TemporaryByte;
+        OpCode load = wide
+            ? (update ? OpCode.LoadForUpdate32 : OpCode.LoadTemporary32)
+            : (update ? OpCode.LoadForUpdate8 : OpCode.LoadTemporary8);
+        return EmitMemory(load, i);
+    }
+
+    private void StoreIfMemory(in Instruction i, bool stores)
+    {
+        if (stores && i.Op0Kind == OpKind.Memory)
+        {
+            Emit(OperandSize(i, 0) == Size32 ? OpCode.StoreUpdate32 : OpCode.StoreUpdate8);
+        }
     }
 
     private static int ConditionNumber(ConditionCode condition) => condition switch
@@ -514,21 +461,5 @@ internal sealed partial class BlockDecoder
         };
         last.Instruction = (byte)Count;
         return true;
-    }
-
-    private bool TryIndirect(in Instruction i, OpCode code)
-    {
-        bool fast = true;
-        int from = Temporary;
-        if (i.Op0Kind == OpKind.Memory)
-        {
-            fast = EmitMemory(OpCode.LoadTemporary32, i);
-        }
-        else
-        {
-            from = Place(i.Op0Register);
-        }
-        Emit(code, 0, from).Displacement = i.NextIP32;
-        return fast;
     }
 }
