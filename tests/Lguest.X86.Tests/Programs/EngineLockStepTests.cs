@@ -1,7 +1,9 @@
 using System.Text;
+using Iced.Intel;
 using Lguest.X86.State;
 using Lguest.X86.Tests.Differential;
 using Lguest.X86.Tests.Oracles;
+using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.X86.Tests.Programs;
 
@@ -44,6 +46,36 @@ public sealed class EngineLockStepTests : IDisposable
                 Assert.Fail($"{TestSettings.Description}, program {round}\n{program.Listing()}{Differences(program, data, registers, paging)}");
             }
         }
+    }
+
+    [Theory]
+    [InlineData(0x1_0FFF, false)]
+    [InlineData(0x1_1000, false)]
+    [InlineData(0x1_1002, false)]
+    [InlineData(0x1_0FFF, true)]
+    [InlineData(0x1_1002, true)]
+    public void AnInstructionAcrossAPageBorderIsWatchedOnBothSides(uint patched, bool paging)
+    {
+        const uint atBorder = 0x1_0FFE;
+        const uint before = 15;
+        var program = new RandomProgram(
+            new ProgramOptions(),
+            atBorder - before,
+            [
+                new Statement((a, _) =>
+                {
+                    a.mov(ebp, 5);
+                    Label top = a.CreateLabel();
+                    a.Label(ref top);
+                    a.add(eax, 0x0102_0304);
+                    a.inc(__byte_ptr[patched + (paging ? ProgramMachine.Alias : 0)]);
+                    a.dec(ebp);
+                    a.jne(top);
+                }),
+            ]);
+        byte[] code = program.Assemble(out _);
+        Assert.Equal(0x05, code[before]);
+        Assert.Equal("", Differences(program, new byte[RandomProgram.DataSize], new NativeState(), paging));
     }
 
     public void Dispose()
