@@ -63,7 +63,6 @@ internal sealed class X87Oracle : IDisposable
     {
         NativeState before = state;
         state.General[(int)Register32.Ebx] = native.ScratchAddress;
-        Memory.CopyTo(native.Scratch);
         state.CopyTo(ref Machine.State);
         Machine.Memory.Write(native.ScratchAddress, Memory);
         List<byte> nativeCode = [];
@@ -74,8 +73,20 @@ internal sealed class X87Oracle : IDisposable
             code.AddRange(TestMachine.Encode(instruction));
         }
         Machine.Load(code.ToArray());
-        native.Run(nativeCode.ToArray(), ref state);
-        native.Scratch[..Window].CopyTo(nativeMemory);
+        RunNative([.. nativeCode], ref state);
+        if (instructions.Length > 1)
+        {
+            // AMD's processors lose the instruction and data pointers when the host switches tasks between two instructions.
+            byte[] firstMemory;
+            do
+            {
+                firstMemory = [.. nativeMemory];
+                state = before;
+                state.General[(int)Register32.Ebx] = native.ScratchAddress;
+                RunNative([.. nativeCode], ref state);
+            }
+            while (!nativeMemory.AsSpan().SequenceEqual(firstMemory));
+        }
 
         if (instructions[0].Mnemonic is Mnemonic.Fcomi or Mnemonic.Fcomip or Mnemonic.Fucomi or Mnemonic.Fucomip)
         {
@@ -98,6 +109,13 @@ internal sealed class X87Oracle : IDisposable
                 + $"machine {Describe(mine)} {Convert.ToHexString(machineMemory, at, 16)}");
         }
         return state;
+    }
+
+    private void RunNative(byte[] code, ref NativeState state)
+    {
+        Memory.CopyTo(native.Scratch);
+        native.Run(code, ref state);
+        native.Scratch[..Window].CopyTo(nativeMemory);
     }
 
     public void Dispose()
