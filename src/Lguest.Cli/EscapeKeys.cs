@@ -13,7 +13,7 @@ namespace Lguest.Cli;
 internal sealed class EscapeKeys(Stream terminal, Stream screen, Action leave, Monitor monitor) : Stream
 {
     private const byte Escape = 1;
-    private const string Help = "\r\nCtrl-A x  leave\r\nCtrl-A c  switch between Guest and monitor\r\nCtrl-A h  this help\r\nCtrl-A a  send Ctrl-A\r\n";
+    private const string Help = "\nCtrl-A x  leave\nCtrl-A c  switch between Guest and monitor\nCtrl-A h  this help\nCtrl-A a  send Ctrl-A\n";
 
     private bool escaped;
 

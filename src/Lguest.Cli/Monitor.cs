@@ -69,5 +69,5 @@ internal sealed class Monitor(Stream screen, Func<string> describe, Action leave
         }
     }
 
-    private void Write(string text) => screen.Write(Encoding.ASCII.GetBytes(text.Replace("\n", "\r\n")));
+    private void Write(string text) => screen.Write(Encoding.ASCII.GetBytes(text));
 }

@@ -37,7 +37,7 @@ public class CommandTests
     {
         using PseudoTerminal terminal = await AtPromptAsync();
         terminal.Type("echo $((6*7))\r");
-        await terminal.WaitForAsync("\n42\r\n");
+        await terminal.WaitForAsync("\n42\r");
         terminal.Type("poweroff\r");
         await EndAsync(terminal, 0);
     }
@@ -71,10 +71,10 @@ public class CommandTests
     {
         using PseudoTerminal terminal = await AtPromptAsync();
         terminal.Type("sleep 1000\r");
-        await terminal.WaitForAsync("sleep 1000\r\n");
+        await terminal.WaitForAsync("sleep 1000\r");
         await Task.Delay(2000, TestContext.Current.CancellationToken);
-        terminal.Type("\u0003");
         int shown = terminal.Screen.Length;
+        terminal.Type("\u0003");
         await terminal.WaitForAsync("# ", from: shown);
         terminal.Type("poweroff\r");
         await EndAsync(terminal, 0);
