@@ -18,11 +18,14 @@ internal static class Standard
     {
         try
         {
-            Error.Write(Encoding.UTF8.GetBytes($"lguest: {message}\n"));
+            Error.Write(Encoding.UTF8.GetBytes($"lguest: {Printable(message)}\n"));
         }
         catch (IOException)
         {
             // There is no better place to say that standard error is gone.
         }
     }
+
+    /// <summary>A Guest chooses its last words: whatever could steer the terminal becomes a question mark.</summary>
+    private static string Printable(string message) => string.Concat(message.Select(static c => char.IsControl(c) ? '?' : c));
 }

@@ -74,6 +74,15 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(new CommandResult(0, "", ""), await CommandProcess.RunAsync("", "run", "--kernel", powerOff.Path, "--memory", "4M"));
 
     [Fact]
+    public async Task TheLastWordsOfAGuestCannotControlTheTerminal()
+    {
+        using var kernel = new TemporaryFile(ElfFile.WithCode(TinyGuest.Assemble(static c => TinyGuest.Crash(c, "red \u001b[31m\nand \u009b"))).ToBytes());
+        Assert.Equal(
+            new CommandResult(1, "", "lguest: CRASH: red ?[31m?and ?\n"),
+            await CommandProcess.RunAsync("", "run", "--kernel", kernel.Path, "--memory", "4096K"));
+    }
+
+    [Fact]
     public async Task RunReportsAGuestThatDied() =>
         Assert.Equal(new CommandResult(1, "", "lguest: CRASH: Out of coffee\n"), await CommandProcess.RunAsync("", "run", "--kernel", crash.Path, "--memory", "4096K"));
 
