@@ -1,6 +1,8 @@
 // The command line (ABI 11): its forms, what it says to bad input, and its exit status.
 
+using Lguest.Host;
 using Lguest.Launcher.Tests;
+using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.Cli.Tests;
 
@@ -85,6 +87,35 @@ public sealed class CommandTests : IDisposable
     [Fact]
     public async Task RunReportsAGuestThatDied() =>
         Assert.Equal(new CommandResult(1, "", "lguest: CRASH: Out of coffee\n"), await CommandProcess.RunAsync("", "run", "--kernel", crash.Path, "--memory", "4096K"));
+
+    public static TheoryData<string, byte[], string> Deaths() => new()
+    {
+        { "jumps to nowhere", TinyGuest.Assemble(static c => c.jmp(0x10)), "unhandled trap 14 at 0x10 (0x10)" },
+        { "has no handler", TinyGuest.Assemble(static c => c.ud2()), "unhandled trap 6 at 0xc010000d (0x0)" },
+        {
+            "has no stack for its faults",
+            TinyGuest.Assemble(static c =>
+            {
+                TinyGuest.Initialize(c);
+                TinyGuest.Call(c, Hypercall.LoadIdtEntry, 6, 0x0061_0000, 0xC010_8E00);
+                TinyGuest.Call(c, Hypercall.LoadIdtEntry, 14, 0x0061_0000, 0xC010_8E00);
+                c.mov(esp, 0x10);
+                c.ud2();
+            }),
+            "bad write address 0x4000000c"
+        },
+        { "registers a bad lguest_data", TinyGuest.Assemble(static c => TinyGuest.Call(c, Hypercall.LguestInit, 0x7FFF_0000, 0, 0)), "bad guest page 7fff0000" },
+        { "calls before the handshake", TinyGuest.Assemble(static c => TinyGuest.Call(c, Hypercall.Halt, 0, 0, 0)), "hypercall 10 before LGUEST_INIT" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Deaths))]
+    public async Task AGuestThatBreaksTheRulesDiesWithTheAbisText(string guest, byte[] code, string reason)
+    {
+        using var kernel = new TemporaryFile(ElfFile.WithCode(code).ToBytes());
+        CommandResult result = await CommandProcess.RunAsync("", "run", "--kernel", kernel.Path, "--memory", "4M");
+        Assert.True(result == new CommandResult(1, "", $"lguest: {reason}\n"), $"A Guest that {guest}: {result}");
+    }
 
     [Fact]
     public async Task TheOriginalFormReportsEveryEndWithStatusOne() =>
