@@ -26,7 +26,7 @@ internal sealed class Guest : IDisposable
     private volatile bool closing;
     private volatile string? killReason;
 
-    private Guest(ushort id, Processor processor, Switcher switcher, InitializeRequest request, Lock hostLock)
+    private Guest(ushort id, Processor processor, Switcher switcher, InitializeRequest request, DmaTable dma)
     {
         Id = id;
         this.processor = processor;
@@ -36,7 +36,7 @@ internal sealed class Guest : IDisposable
         Segments = new Segments(this);
         Interrupts = new InterruptsAndTraps(this);
         Hypercalls = new Hypercalls(this);
-        Io = new Io(this, hostLock);
+        Io = new Io(this, dma);
         Switcher = switcher;
         PageTables = new PageTables(this, processor, switcher.TableFrame, PageOffset, request.Seed ?? (uint)Random.Shared.Next(1, int.MaxValue));
     }
@@ -93,7 +93,7 @@ internal sealed class Guest : IDisposable
 
     /// <summary>LHREQ_INITIALIZE: makes a Guest that has not run yet (ABI 3.2 and 2.6).</summary>
     /// <returns>What went wrong; then <paramref name="guest"/> is null and nothing is left behind.</returns>
-    public static LguestError TryCreate(ushort id, InitializeRequest request, Lock hostLock, out Guest? guest)
+    public static LguestError TryCreate(ushort id, InitializeRequest request, DmaTable dma, out Guest? guest)
     {
         guest = null;
         var processor = new Processor(request.Memory, request.Processor with { HostOwnsRing0 = true });
@@ -110,7 +110,7 @@ internal sealed class Guest : IDisposable
             {
                 return LguestError.InvalidArgument;
             }
-            created = new Guest(id, processor, switcher, request, hostLock);
+            created = new Guest(id, processor, switcher, request, dma);
             if (!created.PageTables.TryStart(request.PageDirectory))
             {
                 return LguestError.NoMemory;
@@ -152,6 +152,15 @@ internal sealed class Guest : IDisposable
     {
         wake.Set();
         processor.RequestInterrupt(Switcher.KickVector);
+    }
+
+    /// <summary>Gives other Guests' threads a moment, or less when somebody calls. Only the Guest's own thread.</summary>
+    /// <param name="nanoseconds">The longest time.</param>
+    public void Pause(long nanoseconds)
+    {
+        // A kick while the Guest ran has left the event set. Nothing is lost by taking it: the run loop looks at everything before it sleeps.
+        wake.Wait(MonotonicClock.Now);
+        wake.Wait(MonotonicClock.Now + nanoseconds);
     }
 
     /// <summary>Asks the run loop to return with EAGAIN, or takes the request back. Any thread may call.</summary>
@@ -218,6 +227,8 @@ internal sealed class Guest : IDisposable
                 Sleep();
                 continue;
             }
+            // After the interrupt that announces a peer's transfer, so that its handler never runs code that the transfer replaced.
+            Io.ForgetCodeThatPeersChanged();
             Enter();
             HandleTrap();
         }
@@ -235,6 +246,8 @@ internal sealed class Guest : IDisposable
     /// <summary>Gives back what the Guest itself took.</summary>
     private void Release()
     {
+        // First: from here on no other Guest can find this one.
+        Io.Dispose();
         timer.Dispose();
         wake.Dispose();
         PageTables.Dispose();

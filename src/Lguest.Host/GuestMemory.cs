@@ -2,6 +2,7 @@
 // ends in one of these methods, and each of them asks first whether the bytes are the Guest's own. Behind the Guest's last frame lies
 // the Host's arena, so this check is what keeps the shadow page tables out of a Guest's reach.
 
+using Lguest.Platform;
 using Lguest.X86.Memory;
 
 namespace Lguest.Host;
@@ -26,12 +27,15 @@ internal sealed class GuestMemory
     /// <summary>Number of pages that the Guest may name (pfn_limit).</summary>
     public uint PageLimit { get; }
 
-    /// <summary>The range check of ABI 1.3; an object that ends exactly at the limit is refused.</summary>
-    public bool InRange(uint address, uint length)
+    /// <summary>The range check of ABI 1.3; an object that ends exactly at the limit is refused. There may be no memory behind it.</summary>
+    public bool IsWithinLimit(uint address, uint length)
     {
         uint end = address + length;
-        return end >= address && end / LguestAbi.PageSize < PageLimit && end <= bytes;
+        return end >= address && end / LguestAbi.PageSize < PageLimit;
     }
+
+    /// <summary>The range check of ABI 1.3, and there is memory behind all of it.</summary>
+    public bool InRange(uint address, uint length) => IsWithinLimit(address, length) && address + length <= bytes;
 
     /// <summary>Whether a page has memory behind it: the Guest's limit may promise more than its Launcher mapped.</summary>
     public bool IsMapped(uint frame) => frame < machine.GuestFrames && !machine.FrameBytes(frame).IsEmpty;
@@ -111,6 +115,42 @@ internal sealed class GuestMemory
         }
         machine.Write(address, block);
     }
+
+    /// <summary>The bytes of a DMA section, which does not cross a page; empty when no memory is behind it. Any thread may read them.</summary>
+    public ReadOnlySpan<byte> Section(uint address, uint length)
+    {
+        uint frame = address / LguestAbi.PageSize;
+        return IsMapped(frame) ? machine.FrameBytes(frame).Slice((int)(address % LguestAbi.PageSize), (int)length) : [];
+    }
+
+    /// <summary>Writes a block for another Guest, on that one's thread; false when the range check refuses.</summary>
+    /// <param name="address">Where.</param>
+    /// <param name="block">What.</param>
+    /// <param name="changedFrames">Takes the frames whose code this Guest's own thread must forget (<see cref="ForgetCode"/>).</param>
+    public bool TryWriteFromPeer(uint address, ReadOnlySpan<byte> block, HashSet<uint> changedFrames)
+    {
+        if (!InRange(address, (uint)block.Length))
+        {
+            return false;
+        }
+        while (!block.IsEmpty)
+        {
+            uint frame = address / LguestAbi.PageSize;
+            Span<byte> target = machine.FrameBytes(frame)[(int)(address % LguestAbi.PageSize)..];
+            int length = Math.Min(block.Length, target.Length);
+            block[..length].CopyTo(target);
+            changedFrames.Add(frame);
+            block = block[length..];
+            address += (uint)length;
+        }
+        return true;
+    }
+
+    /// <summary>Drops what was decoded from a frame that another Guest has written to.</summary>
+    public void ForgetCode(uint frame) => machine.ForgetCode(frame);
+
+    /// <summary>Tells which page of which shared file is behind a frame; false when the frame is private.</summary>
+    public bool TryGetSharedPage(uint frame, out SharedPage page) => machine.TryGetSharedPage(frame, out page);
 
     private static uint Size<T>()
         where T : unmanaged => (uint)System.Runtime.CompilerServices.Unsafe.SizeOf<T>();

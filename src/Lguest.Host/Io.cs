@@ -1,29 +1,33 @@
 // I/O: how bytes leave a Guest and how they come in. A Guest *binds* lists of buffers to a key and *sends* a list to a key; who else knows
 // the key is the peer. A key is an address, and what it means is decided by the page behind it: a page of the Guest's own makes the
-// Launcher the peer, a page of a file that other Guests map too would make one of them the peer. Bindings are therefore guarded by
-// the Host's lock, although today only their own Guest's Launcher looks for them.
+// Launcher the peer, a page of a file that other Guests map too makes one of them the peer. Bindings are therefore kept in one
+// table for all Guests, under the Host's lock.
 
 using System.Buffers.Binary;
+using Lguest.Platform;
 
 namespace Lguest.Host;
 
-/// <summary>The DMA bindings of one Guest, and what it has sent to its Launcher.</summary>
-internal sealed class Io
+/// <summary>The DMA bindings of one Guest, what it has sent to its Launcher, and what other Guests have written to it.</summary>
+internal sealed class Io : IDisposable
 {
-    private const int BytesOfUsedLength = 4;
+    /// <summary>How long a sender waits for a receiver without a free buffer, in nanoseconds.</summary>
+    /// <remarks>A receiver needs tens of microseconds from the kick to the first refill; a stuck one must not cost its peers much.</remarks>
+    private const long RefillTime = 100_000;
 
     private readonly Guest guest;
-    private readonly Lock hostLock;
-    private readonly Binding[] bindings = new Binding[LguestAbi.MaximumDmaBindings];
-    private ulong bindingsMade;
+    private readonly DmaTable table;
+    private readonly List<DmaBinding> bindings = new(LguestAbi.MaximumDmaBindings);
+    private readonly HashSet<uint> changedFrames = [];
+    private volatile bool hasChangedFrames;
 
-    /// <summary>Makes the bindings of a Guest, all free.</summary>
+    /// <summary>Makes the I/O of a Guest, without bindings.</summary>
     /// <param name="guest">The Guest.</param>
-    /// <param name="hostLock">The lock that guards the bindings of all Guests.</param>
-    public Io(Guest guest, Lock hostLock)
+    /// <param name="table">The bindings of all Guests.</param>
+    public Io(Guest guest, DmaTable table)
     {
         this.guest = guest;
-        this.hostLock = hostLock;
+        this.table = table;
     }
 
     /// <summary>The Guest has sent something that the Launcher has not been told of.</summary>
@@ -54,39 +58,49 @@ internal sealed class Io
             guest.Kill(KillReason.BadDmaKey(key));
             return false;
         }
-        lock (hostLock)
+        lock (table.Lock)
         {
             if (irq == 0)
             {
-                int bound = FindNewest(identity, array);
-                if (bound < 0)
+                DmaBinding? bound = bindings.FindLast(binding => binding.Key == identity && binding.Array == array);
+                if (bound is null)
                 {
                     return false;
                 }
-                bindings[bound] = default;
+                bindings.Remove(bound);
+                table.Remove(bound);
                 return true;
             }
-            int free = Array.FindIndex(bindings, static binding => binding.IsFree);
-            if (free < 0)
+            if (bindings.Count == LguestAbi.MaximumDmaBindings)
             {
                 return false;
             }
-            bindings[free] = new Binding(identity, array, (ushort)(countAndIrq >> 8), (byte)irq, ++bindingsMade);
+            var made = new DmaBinding(guest, identity, array, (ushort)(countAndIrq >> 8), (byte)irq);
+            bindings.Add(made);
+            table.Add(made);
             return true;
         }
     }
 
-    /// <summary>LHCALL_SEND_DMA: tells the Launcher of a list (ABI 10.6, private keys).</summary>
+    /// <summary>LHCALL_SEND_DMA: tells the Launcher of a list, or transfers what it names to another Guest (ABI 10.6).</summary>
     public void Send(uint key, uint list)
     {
-        if (!TryResolve(key, out _))
+        if (!TryResolve(key, out DmaKey identity))
         {
             guest.Kill(KillReason.BadSendingKey);
-            return;
         }
-        PendingDma = list;
-        PendingKey = key;
-        HasPendingDma = true;
+        else if (identity.IsPrivate)
+        {
+            PendingDma = list;
+            PendingKey = key;
+            HasPendingDma = true;
+        }
+        else if (!TrySendToPeer(identity, list))
+        {
+            // No lock is held here, so the receiver can refill.
+            guest.Pause(RefillTime);
+            _ = TrySendToPeer(identity, list);
+        }
     }
 
     /// <summary>LHREQ_GETDMA: finds a free buffer that the Guest bound to a key (ABI 3.3).</summary>
@@ -100,59 +114,87 @@ internal sealed class Io
             guest.Kill(KillReason.BadRegisteredBuffer);
             return false;
         }
-        Binding binding;
-        lock (hostLock)
+        // The lock is held until the buffer is marked: another Guest may be looking for one, too.
+        lock (table.Lock)
         {
-            int bound = FindNewest(identity, array: null);
-            if (bound < 0)
+            DmaBinding? bound = bindings.FindLast(binding => binding.Key == identity);
+            Span<byte> usedLength = stackalloc byte[sizeof(uint)];
+            for (uint i = 0; i < (bound?.Count ?? 0) && !guest.IsDead; i++)
             {
-                return false;
+                uint element = bound!.Array + (i * LguestAbi.DmaSize);
+                guest.Memory.ReadBlock(element, usedLength);
+                if (!guest.IsDead && BinaryPrimitives.ReadUInt32LittleEndian(usedLength) == 0)
+                {
+                    BinaryPrimitives.WriteUInt32LittleEndian(usedLength, bound.Irq);
+                    guest.Memory.WriteBlock(element, usedLength);
+                    list = element;
+                    return true;
+                }
             }
-            binding = bindings[bound];
+            return false;
         }
+    }
 
-        Span<byte> usedLength = stackalloc byte[BytesOfUsedLength];
-        for (uint i = 0; i < binding.Count && !guest.IsDead; i++)
+    /// <summary>Tells the Guest that one of its bindings was written to, or should be refilled. Any thread may call.</summary>
+    public void Notify(byte irq)
+    {
+        guest.Interrupts.SetPending(irq);
+        guest.Kick();
+    }
+
+    /// <summary>Writes to the Guest's memory from another Guest's thread, which holds the Host's lock; false when the range check refuses.</summary>
+    public bool TryWriteFromPeer(uint address, ReadOnlySpan<byte> block)
+    {
+        bool written = guest.Memory.TryWriteFromPeer(address, block, changedFrames);
+        hasChangedFrames = true;
+        return written;
+    }
+
+    /// <summary>Drops decoded code that other Guests have overwritten. The Guest's own thread.</summary>
+    public void ForgetCodeThatPeersChanged()
+    {
+        if (!hasChangedFrames)
         {
-            uint element = binding.Array + (i * LguestAbi.DmaSize);
-            guest.Memory.ReadBlock(element, usedLength);
-            if (!guest.IsDead && BinaryPrimitives.ReadUInt32LittleEndian(usedLength) == 0)
-            {
-                BinaryPrimitives.WriteUInt32LittleEndian(usedLength, binding.Irq);
-                guest.Memory.WriteBlock(element, usedLength);
-                list = element;
-                return true;
-            }
+            return;
         }
-        return false;
+        lock (table.Lock)
+        {
+            hasChangedFrames = false;
+            foreach (uint frame in changedFrames)
+            {
+                guest.Memory.ForgetCode(frame);
+            }
+            changedFrames.Clear();
+        }
+    }
+
+    /// <summary>close(): removes all bindings. When it returns, no other Guest touches this one any more.</summary>
+    public void Dispose()
+    {
+        lock (table.Lock)
+        {
+            bindings.ForEach(table.Remove);
+            bindings.Clear();
+        }
+    }
+
+    /// <summary>One search for a peer, and the transfer to it; false when the peer had no free buffer.</summary>
+    private bool TrySendToPeer(in DmaKey key, uint list)
+    {
+        lock (table.Lock)
+        {
+            return table.FindPeer(key, guest) is not { } peer || DmaTransfer.TryDeliver(guest, list, peer);
+        }
     }
 
     /// <summary>Finds what a key means; false when it is not aligned or no page is behind it (ABI 10.4).</summary>
     private bool TryResolve(uint key, out DmaKey identity)
     {
-        identity = new DmaKey(guest, key / LguestAbi.PageSize, key % LguestAbi.PageSize);
-        return key % 4 == 0 && guest.Memory.IsMapped(identity.Page);
-    }
-
-    private int FindNewest(in DmaKey key, uint? array)
-    {
-        int newest = -1;
-        for (int i = 0; i < bindings.Length; i++)
-        {
-            ref Binding binding = ref bindings[i];
-            bool matches = !binding.IsFree && binding.Key == key && (array is null || binding.Array == array);
-            if (matches && (newest < 0 || binding.Order > bindings[newest].Order))
-            {
-                newest = i;
-            }
-        }
-        return newest;
-    }
-
-    /// <summary>One binding.</summary>
-    private readonly record struct Binding(DmaKey Key, uint Array, ushort Count, byte Irq, ulong Order)
-    {
-        /// <summary>A bound slot always has an interrupt: 0 means unbind.</summary>
-        public bool IsFree => Irq == 0;
+        uint page = key / LguestAbi.PageSize;
+        uint offset = key % LguestAbi.PageSize;
+        identity = guest.Memory.TryGetSharedPage(page, out SharedPage shared)
+            ? new DmaKey(shared.File, shared.Page, offset)
+            : new DmaKey(guest, page, offset);
+        return key % sizeof(uint) == 0 && guest.Memory.IsMapped(page);
     }
 }

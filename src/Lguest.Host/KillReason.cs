@@ -21,6 +21,10 @@ internal static class KillReason
     public const string OutOfMemory = "out of memory allocating pte page";
     public const string BadSendingKey = "bad sending DMA key";
     public const string BadRegisteredBuffer = "bad registered DMA buffer";
+    public const string BadRegisteredDma = "bad address in registered DMA struct";
+    public const string WritingRegisteredDma = "bad address writing to registered DMA";
+    public const string MappingDmaPages = "Error mapping DMA pages";
+    public const string BadSendingDma = "bad address in sending DMA";
 
     public static string Crash(ReadOnlySpan<byte> text)
     {
@@ -57,6 +61,8 @@ internal static class KillReason
     public static string FailedToGetPage(uint frame) => $"failed to get page {frame}";
 
     public static string BadDmaKey(uint key) => $"bad dma key {Hex(key)}";
+
+    public static string BadDmaEntry(uint length, uint address) => $"bad DMA entry: {length}@{Hex(address)}";
 
     private static string Hex(uint value) => $"0x{value:x}";
 }

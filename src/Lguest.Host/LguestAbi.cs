@@ -77,6 +77,9 @@ public static class LguestAbi
     /// <summary>Bytes of a lguest_dma.</summary>
     public const uint DmaSize = 100;
 
+    /// <summary>Sections of a lguest_dma (LGUEST_MAX_DMA_SECTIONS).</summary>
+    public const int MaximumDmaSections = 16;
+
     /// <summary>Bytes of the text of LHCALL_CRASH, with its terminator.</summary>
     public const int CrashTextSize = 128;
 

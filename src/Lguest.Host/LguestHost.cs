@@ -8,6 +8,7 @@ namespace Lguest.Host;
 public sealed class LguestHost
 {
     private readonly bool[] taken;
+    private readonly DmaTable dma;
 
     /// <summary>Makes a Host without Guests.</summary>
     /// <param name="maximumGuests">Guests that may exist at a time, 1 to 65536.</param>
@@ -17,6 +18,7 @@ public sealed class LguestHost
         ArgumentOutOfRangeException.ThrowIfLessThan(maximumGuests, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(maximumGuests, 1 << 16);
         taken = new bool[maximumGuests];
+        dma = new DmaTable(InterGuestLock);
     }
 
     /// <summary>Opens the device once more; each open device can have one Guest.</summary>
@@ -42,7 +44,7 @@ public sealed class LguestHost
         guest = null;
         try
         {
-            return Guest.TryCreate((ushort)slot, request, InterGuestLock, out guest);
+            return Guest.TryCreate((ushort)slot, request, dma, out guest);
         }
         finally
         {

@@ -18,7 +18,8 @@ internal interface ICodeTracker
 /// <summary>Physical memory of one machine: a table from frame number to host memory.</summary>
 /// <remarks>
 /// Addresses are physical, in bytes; frames are 4096 bytes. Reading an absent frame yields ones, writing it does nothing, as on a bus
-/// where nobody answers. Not thread-safe: the thread that runs the processor owns it.
+/// where nobody answers. Not thread-safe: the thread that runs the processor owns it. Others may at most read, and write through
+/// <see cref="FrameBytes"/>; the owner then calls <see cref="ForgetCode"/>.
 /// </remarks>
 public sealed unsafe class MachineMemory : IDisposable
 {
@@ -37,6 +38,7 @@ public sealed unsafe class MachineMemory : IDisposable
     private readonly byte** frames;
     private readonly byte* flags;
     private readonly Stack<uint> freeFrames = new();
+    private readonly Dictionary<uint, (SharedFileMapping File, uint Page)> sharedFrames = [];
     private readonly uint arenaEnd;
     private uint nextArenaFrame;
 
@@ -72,6 +74,43 @@ public sealed unsafe class MachineMemory : IDisposable
 
     /// <summary>Learns of writes to code; set by the processor.</summary>
     internal ICodeTracker? CodeTracker { get; set; }
+
+    /// <summary>Puts a page of a shared file in the place of a Guest's frame; what was written to the frame is forgotten.</summary>
+    /// <remarks>Before a processor is built on this memory. The file must stay mapped as long as the memory lives.</remarks>
+    /// <param name="frame">A frame of the Guest.</param>
+    /// <param name="file">The file.</param>
+    /// <param name="page">Page number in the file.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The frame is not the Guest's, or the page is not mapped.</exception>
+    public void ShareFrame(uint frame, SharedFileMapping file, uint page)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(frame, GuestFrames);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(page, file.Pages);
+        // SAFETY: frame is inside the table; the file's mapping has FrameSize bytes for each of its pages, and sharedFrames keeps it.
+        unsafe
+        {
+            frames[frame] = file.Address + ((nuint)page * FrameSize);
+        }
+        sharedFrames[frame] = (file, page);
+    }
+
+    /// <summary>Tells which page of which shared file is behind a frame; false when the frame is private.</summary>
+    public bool TryGetSharedPage(uint frame, out SharedPage page)
+    {
+        bool shared = sharedFrames.TryGetValue(frame, out (SharedFileMapping File, uint Page) found);
+        page = shared ? new SharedPage(found.File.Identity, found.Page) : default;
+        return shared;
+    }
+
+    /// <summary>Drops the code that was decoded from a frame, because somebody else has changed its bytes.</summary>
+    public void ForgetCode(uint frame)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(frame, FrameCount);
+        if (FrameHoldsCode(frame))
+        {
+            CodeTracker?.CodeFrameWritten(frame, 0, FrameSize);
+        }
+    }
 
     /// <summary>Takes a zeroed frame from the arena.</summary>
     /// <returns>False when the arena is exhausted.</returns>

@@ -1,0 +1,53 @@
+// A list of places in a Guest's memory. It is a copy: the Guest may change its own meanwhile, and what was checked must be what is used.
+
+using System.Buffers.Binary;
+
+namespace Lguest.Host;
+
+/// <summary>A copy of a struct lguest_dma (ABI 10.2).</summary>
+/// <param name="bytes">Its 100 bytes.</param>
+internal readonly ref struct DmaList(ReadOnlySpan<byte> bytes)
+{
+    private const int Addresses = 0x04;
+    private const int Lengths = 0x44;
+
+    private readonly ReadOnlySpan<byte> bytes = bytes;
+
+    /// <summary>Sections before the first empty one.</summary>
+    public int Count
+    {
+        get
+        {
+            int count = 0;
+            while (count < LguestAbi.MaximumDmaSections && Length(count) != 0)
+            {
+                count++;
+            }
+            return count;
+        }
+    }
+
+    /// <summary>Guest physical address of a section.</summary>
+    public uint Address(int section) => BinaryPrimitives.ReadUInt32LittleEndian(bytes[(Addresses + (4 * section))..]);
+
+    /// <summary>Bytes of a section.</summary>
+    public uint Length(int section) => BinaryPrimitives.ReadUInt16LittleEndian(bytes[(Lengths + (2 * section))..]);
+
+    /// <summary>Checks every section by the rule for transfers between Guests; the first bad one kills the owner.</summary>
+    public bool Check(Guest owner)
+    {
+        int count = Count;
+        for (int i = 0; i < count; i++)
+        {
+            uint address = Address(i);
+            uint length = Length(i);
+            bool inOnePage = (address % LguestAbi.PageSize) + length <= LguestAbi.PageSize;
+            if (!inOnePage || !owner.Memory.IsWithinLimit(address, length))
+            {
+                owner.Kill(KillReason.BadDmaEntry(length, address));
+                return false;
+            }
+        }
+        return true;
+    }
+}
