@@ -11,7 +11,7 @@ namespace Lguest.Launcher;
 
 /// <summary>A machine with one Guest in it.</summary>
 /// <remarks>The constructor loads kernel and initrd; <see cref="RunAsync"/> runs the Guest to its end, once.</remarks>
-public sealed partial class Machine : IAsyncDisposable, IInputPort
+public sealed partial class Machine : IAsyncDisposable, IDevicePort
 {
     private readonly ILogger logger;
     private readonly MachineMemory memory;
@@ -42,11 +42,20 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
             Engine.Auto or Engine.Interpreter => Engine.Interpreter,
             _ => throw new MachineConfigurationException($"There is no engine {options.Engine}."),
         };
-        devices = [new ConsoleDevice(options.ConsoleInput, options.ConsoleOutput, time, logger)
+        var console = new ConsoleDevice(options.ConsoleInput, options.ConsoleOutput, time, logger)
         {
             QuitRequested = () => RequestEnd(MachineEnd.Quit),
-        }];
-        (memory, start) = MachineBuilder.Build(options, devices);
+        };
+        devices = OpenDevices(options, console);
+        try
+        {
+            (memory, start) = MachineBuilder.Build(options, devices);
+        }
+        catch
+        {
+            CloseDevices(devices);
+            throw;
+        }
         lguest = options.Host.Open();
         Meters.Add(this);
     }
@@ -94,9 +103,10 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
         statistics = Statistics;
         lguest.Dispose();
         memory.Dispose();
+        CloseDevices(devices);
     }
 
-    bool IInputPort.TryGetBuffer(uint key, out DmaBuffer buffer, out uint irq)
+    bool IDevicePort.TryGetBuffer(uint key, out DmaBuffer buffer, out uint irq)
     {
         irq = 0;
         buffer = default;
@@ -108,12 +118,45 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
         return true;
     }
 
-    void IInputPort.Complete(in DmaBuffer buffer, uint length, uint irq)
+    void IDevicePort.Complete(in DmaBuffer buffer, uint length, uint irq)
     {
         buffer.UsedLength = length;
         if (lguest.Irq(irq) != LguestError.None)
         {
             death ??= $"interrupt {irq} refused";
+        }
+    }
+
+    void IDevicePort.Fail(string reason) => death ??= reason;
+
+    private static Device[] OpenDevices(MachineOptions options, Device console)
+    {
+        if (options.Devices.Count > MachineOptions.MaximumDevices)
+        {
+            throw new MachineConfigurationException(
+                $"{options.Devices.Count} devices are too many: a Guest has room for {MachineOptions.MaximumDevices} besides its console.");
+        }
+        var opened = new List<Device>();
+        try
+        {
+            foreach (DeviceOptions device in options.Devices)
+            {
+                opened.Add(device.Open(options.Logger));
+            }
+        }
+        catch
+        {
+            CloseDevices(opened);
+            throw;
+        }
+        return [.. opened, console];
+    }
+
+    private static void CloseDevices(IEnumerable<Device> devices)
+    {
+        foreach (Device device in devices)
+        {
+            device.Dispose();
         }
     }
 
@@ -212,7 +255,12 @@ public sealed partial class Machine : IAsyncDisposable, IInputPort
             {
                 if (TryReadList(address, out DmaBuffer buffer))
                 {
-                    buffer.UsedLength = device.HandleOutput(buffer);
+                    buffer.UsedLength = device.HandleOutput(buffer, this);
+                }
+                // The Guest is stopped anyhow, and who has just sent is often ready to receive.
+                if (device.WaitingInput > 0)
+                {
+                    device.DeliverInput(this);
                 }
                 return;
             }

@@ -21,7 +21,7 @@ internal static partial class MachineBuilder
 
     public static (MachineMemory Memory, GuestStart Start) Build(MachineOptions options, IReadOnlyList<Device> devices)
     {
-        uint memorySize = CheckMemorySize(options.MemoryBytes);
+        uint memorySize = CheckMemorySize(options.MemoryBytes, DeviceTable.CountPages(devices));
         using KernelImage kernel = KernelImage.Open(options.Kernel);
         using FileStream? initrd = options.Initrd is string path ? ImageFile.Open("initrd", path) : null;
         ulong initrdSize = MemoryMap.RoundUp((ulong)(initrd?.Length ?? 0));
@@ -33,7 +33,7 @@ internal static partial class MachineBuilder
         var map = new MemoryMap(memorySize, (uint)initrdSize, kernel.PageOffset);
         CheckRoom(kernel, map);
 
-        var memory = new MachineMemory((map.DescriptorPage / MemoryMap.PageSize) + 1, LguestAbi.ArenaFrames);
+        var memory = new MachineMemory((map.DescriptorPage / MemoryMap.PageSize) + 1 + DeviceTable.CountPages(devices), LguestAbi.ArenaFrames);
         try
         {
             DeviceTable.Write(memory, map, devices);
@@ -55,13 +55,13 @@ internal static partial class MachineBuilder
         }
     }
 
-    private static uint CheckMemorySize(long size)
+    private static uint CheckMemorySize(long size, uint devicePages)
     {
         if (size <= MemoryMap.KernelStart)
         {
             throw new MachineConfigurationException($"{size} bytes of memory are too small: a kernel alone begins at 1 MiB.");
         }
-        if (size > MemoryMap.MaximumTop - MemoryMap.PageSize)
+        if (size > MemoryMap.MaximumTop - ((1 + devicePages) * MemoryMap.PageSize))
         {
             throw new MachineConfigurationException(
                 $"{Megabytes((ulong)size)} MiB of memory are too large: a Guest has at most {(MemoryMap.MaximumTop / Mebibyte) - 1} MiB.");

@@ -1,6 +1,7 @@
 // What a machine is made of, as one immutable record: the public door of the Launcher together with Machine and MachineResult.
 
 using Lguest.Host;
+using Lguest.Launcher.Devices;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -33,6 +34,9 @@ public sealed record MachineOptions
     /// <summary>Kernel command line, at most 2047 characters of ASCII or Latin-1 (ABI 2.4).</summary>
     public string CommandLine { get; init; } = "";
 
+    /// <summary>Devices besides the console, at most <see cref="MaximumDevices"/>, in the order in which the Guest finds and numbers them (ABI 10.1).</summary>
+    public IReadOnlyList<DeviceOptions> Devices { get; init; } = [];
+
     /// <summary>The wanted engine. What is asked for is used or refused, never exchanged.</summary>
     public Engine Engine { get; init; } = Engine.Auto;
 
@@ -49,6 +53,9 @@ public sealed record MachineOptions
 
     /// <summary>Receives setup (Information, Debug), warnings, and device traffic (Trace).</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
+
+    /// <summary>Devices that a machine has room for besides its console.</summary>
+    public static int MaximumDevices => DeviceTable.MaximumDevices - 1;
 
     /// <summary>Guest memory is less than this: RAM and device pages must end where the original Launcher's own program began (ABI 1.4).</summary>
     public static long MaximumMemoryBytes => MemoryMap.MaximumTop;

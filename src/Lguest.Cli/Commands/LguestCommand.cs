@@ -14,13 +14,13 @@ internal static class LguestCommand
 
     private static readonly Option<bool> Verbose = new("--verbose", "-v") { Description = "Print setup and traffic details on standard output." };
     private static readonly Option<string[]> Initrd = new("--initrd") { Description = "Initial RAM disk." };
-    private static readonly Option<string[]>[] DevicesToCome = [new("--block"), new("--tunnet"), new("--sharenet")];
+    private static readonly DeviceArguments Devices = new();
     private static readonly Argument<string[]> Words = new("words") { Arity = ArgumentArity.ZeroOrMore };
 
     public static Task<int> InvokeAsync(string[] args)
     {
         var root = new RootCommand { Verbose, Initrd, Words };
-        foreach (Option<string[]> option in DevicesToCome)
+        foreach (Option option in Devices.Options)
         {
             root.Options.Add(option);
         }
@@ -44,16 +44,10 @@ internal static class LguestCommand
     {
         string[] words = parsed.GetValue(Words) ?? [];
         RefuseUnknownOptions(words);
-        foreach (Option<string[]> option in DevicesToCome)
-        {
-            if (parsed.GetResult(option) != null)
-            {
-                throw new CommandException($"{option.Name} is not available yet: Guests of this version have a console and no other device");
-            }
-        }
+        IReadOnlyList<DeviceOptions> devices = Devices.Read(parsed);
         string? initrd = parsed.GetValue(Initrd)?.LastOrDefault();
         bool verbose = parsed.GetValue(Verbose);
-        if (words.Length == 0 && initrd == null)
+        if (words.Length == 0 && initrd == null && devices.Count == 0)
         {
             return new GuestSession(new MachineOptions { Kernel = "" }, verbose).RunDefaultGuestAsync();
         }
@@ -66,6 +60,7 @@ internal static class LguestCommand
             MemoryBytes = ReadMegabytes(words[0]) << 20,
             Kernel = words[1],
             Initrd = initrd,
+            Devices = devices,
             CommandLine = string.Concat(words.Skip(2).Select(static word => word + " ")),
         };
         return new GuestSession(options, verbose) { IsOriginalForm = true }.RunAsync();

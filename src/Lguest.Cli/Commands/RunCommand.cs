@@ -29,7 +29,12 @@ internal static class RunCommand
             CustomParser = ParseEngine,
         };
         var verbose = new Option<bool>("--verbose", "-v") { Description = "Print setup and traffic details on standard output." };
+        var devices = new DeviceArguments();
         var command = new Command("run", "Boots a kernel of your choice.") { kernel, initrd, memory, commandLine, engine, verbose };
+        foreach (Option option in devices.Options)
+        {
+            command.Options.Add(option);
+        }
         command.SetAction((parsed, _) =>
         {
             var options = new MachineOptions
@@ -39,6 +44,7 @@ internal static class RunCommand
                 MemoryBytes = parsed.GetValue(memory),
                 CommandLine = parsed.GetValue(commandLine)!,
                 Engine = parsed.GetValue(engine),
+                Devices = devices.Read(parsed),
             };
             var session = new GuestSession(options, parsed.GetValue(verbose));
             return parsed.GetResult(kernel) == null ? session.RunDefaultGuestAsync() : session.RunAsync();

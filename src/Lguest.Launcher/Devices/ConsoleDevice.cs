@@ -22,14 +22,14 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
 
     public override DeviceType Type => DeviceType.Console;
 
-    public override uint OutputKey => Key;
+    public override uint? OutputKey => Key;
 
     public override int WaitingInput => queue.Count;
 
     /// <summary>Called, on the reader's task, when the user has typed Ctrl-C three times within about a second.</summary>
     public Action? QuitRequested { get; set; }
 
-    public override uint HandleOutput(in DmaBuffer buffer)
+    public override uint HandleOutput(in DmaBuffer buffer, IDevicePort port)
     {
         if (outputBytes.Length < buffer.Length)
         {
@@ -45,7 +45,7 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
         return (uint)buffer.Length;
     }
 
-    public override void DeliverInput(IInputPort port)
+    public override void DeliverInput(IDevicePort port)
     {
         if (queue.Count == 0)
         {

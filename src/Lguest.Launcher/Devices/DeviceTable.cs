@@ -12,16 +12,30 @@ internal static class DeviceTable
 
     private const uint DescriptorSize = 12;
     private const uint FeaturesOffset = 2;
+    private const uint PageCountOffset = 6;
+    private const uint PageNumberOffset = 8;
 
-    /// <summary>Writes the descriptors of a machine's devices.</summary>
+    /// <summary>Pages of all devices together, without the descriptor page.</summary>
+    public static uint CountPages(IEnumerable<Device> devices) => (uint)devices.Sum(static device => device.PageCount);
+
+    /// <summary>Writes the descriptors of a machine's devices, and gives each its pages.</summary>
     public static void Write(MachineMemory memory, in MemoryMap map, IReadOnlyList<Device> devices)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(devices.Count, MaximumDevices);
+        uint nextPage = map.DescriptorPage + MemoryMap.PageSize;
         for (int i = 0; i < devices.Count; i++)
         {
+            Device device = devices[i];
             uint descriptor = map.DescriptorPage + ((uint)i * DescriptorSize);
-            memory.Write(descriptor, (ushort)devices[i].Type);
-            memory.Write(descriptor + FeaturesOffset, devices[i].Features);
+            memory.Write(descriptor, (ushort)device.Type);
+            memory.Write(descriptor + FeaturesOffset, device.Features);
+            if (device.PageCount > 0)
+            {
+                memory.Write(descriptor + PageCountOffset, (ushort)device.PageCount);
+                memory.Write(descriptor + PageNumberOffset, nextPage / MemoryMap.PageSize);
+            }
+            device.Attach(memory, new DevicePlace(descriptor, nextPage));
+            nextPage += device.PageCount * MemoryMap.PageSize;
         }
     }
 }

@@ -71,6 +71,20 @@ internal readonly struct DmaBuffer
         return true;
     }
 
+    /// <summary>The pieces as memory, in order: neighbours that lie behind one another in the host's memory come as one.</summary>
+    public Pieces GetEnumerator() => new(this);
+
+    /// <summary>Says that the first bytes of the pieces have been written through the enumerator.</summary>
+    /// <param name="length">How many, at most <see cref="Length"/>.</param>
+    public void Overwritten(int length)
+    {
+        for (int i = 0; i < count && length > 0; i++)
+        {
+            memory.Overwritten(sections[i].Address, (uint)Math.Min(length, sections[i].Length));
+            length -= sections[i].Length;
+        }
+    }
+
     /// <summary>Copies the pieces out, one behind the other; <paramref name="bytes"/> has <see cref="Length"/> bytes.</summary>
     public void CopyTo(Span<byte> bytes)
     {
@@ -94,6 +108,37 @@ internal readonly struct DmaBuffer
 
     private static bool IsAllowed(MachineMemory memory, uint address, uint size) =>
         address + (ulong)size < memory.GuestFrames * (ulong)MachineMemory.FrameSize;
+
+    /// <summary>Walks through the memory of a list's pieces.</summary>
+    /// <param name="buffer">The list.</param>
+    internal ref struct Pieces(DmaBuffer buffer)
+    {
+        private readonly DmaBuffer buffer = buffer;
+        private int next;
+        private uint address;
+        private uint rest;
+
+        /// <summary>A run of bytes, never empty.</summary>
+        public Span<byte> Current { get; private set; }
+
+        /// <summary>Goes to the next run.</summary>
+        public bool MoveNext()
+        {
+            while (next < buffer.count && (rest == 0 || buffer.sections[next].Address == address + rest))
+            {
+                address = rest == 0 ? buffer.sections[next].Address : address;
+                rest += (uint)buffer.sections[next++].Length;
+            }
+            if (rest == 0)
+            {
+                return false;
+            }
+            Current = buffer.memory.Contiguous(address, rest);
+            address += (uint)Current.Length;
+            rest -= (uint)Current.Length;
+            return true;
+        }
+    }
 
     private readonly record struct Section(uint Address, int Length);
 

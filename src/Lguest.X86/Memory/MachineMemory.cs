@@ -235,6 +235,48 @@ public sealed unsafe class MachineMemory : IDisposable
         }
     }
 
+    /// <summary>Bytes from a physical address on, as far as they lie behind one another in the host's memory: what a host system call can fill at once.</summary>
+    /// <remarks>Who writes through the span tells <see cref="Overwritten"/> afterwards.</remarks>
+    /// <param name="address">Physical address of the first byte.</param>
+    /// <param name="length">The most that is wanted.</param>
+    /// <returns>At least one byte, when <paramref name="length"/> is not 0 and the first frame is there; empty otherwise.</returns>
+    public Span<byte> Contiguous(uint address, uint length)
+    {
+        uint number = address / FrameSize;
+        uint offset = address % FrameSize;
+        // SAFETY: number stays inside the table; every byte of the span lies in a frame that was looked up, and these lie behind one another.
+        unsafe
+        {
+            byte* first = frames[number];
+            if (first == null)
+            {
+                return [];
+            }
+            ulong there = FrameSize - offset;
+            for (uint next = 1; there < length && number + next < FrameCount && frames[number + next] == first + ((nuint)next * FrameSize); next++)
+            {
+                there += FrameSize;
+            }
+            return new Span<byte>(first + offset, (int)Math.Min(Math.Min(there, length), int.MaxValue));
+        }
+    }
+
+    /// <summary>Says that bytes were written around the code tracker, through <see cref="Contiguous"/>: code decoded from them is dropped.</summary>
+    public void Overwritten(uint address, uint length)
+    {
+        while (length > 0)
+        {
+            uint offset = address % FrameSize;
+            uint part = Math.Min(length, FrameSize - offset);
+            if (FrameHoldsCode(address / FrameSize))
+            {
+                CodeTracker?.CodeFrameWritten(address / FrameSize, offset, part);
+            }
+            address += part;
+            length -= part;
+        }
+    }
+
     /// <summary>Host address of a frame, or null. The caller stays inside its 4096 bytes.</summary>
     internal byte* FrameAddress(uint frame)
     {

@@ -1,0 +1,37 @@
+// The options that put devices on the Guest's bus. Both forms of the command take them, and their order on the command line, across all of
+// them, is the order on the bus (ABI 2.1): it names the Guest's disks and numbers its interrupts.
+
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using Lguest.Launcher;
+
+namespace Lguest.Cli.Commands;
+
+internal sealed class DeviceArguments
+{
+    private readonly List<(Option<string[]> Option, Func<string, DeviceOptions> Read)> kinds = [];
+
+    /// <summary>The options, for a command to take.</summary>
+    public IEnumerable<Option> Options => kinds.Select(static kind => kind.Option);
+
+    /// <summary>Reads the devices in the order in which the user named them.</summary>
+    /// <exception cref="CommandException">A value makes no sense.</exception>
+    public IReadOnlyList<DeviceOptions> Read(ParseResult parsed)
+    {
+        var devices = new List<DeviceOptions>();
+        Func<string, DeviceOptions>? read = null;
+        foreach (Token token in parsed.Tokens)
+        {
+            if (token.Type == TokenType.Option)
+            {
+                read = kinds.Find(kind => kind.Option.Name == token.Value).Read;
+            }
+            else if (token.Type == TokenType.Argument && read != null)
+            {
+                devices.Add(read(token.Value));
+                read = null;
+            }
+        }
+        return devices;
+    }
+}
