@@ -43,7 +43,7 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
         Machine? running = null;
         if (RawTerminal.IsPresent)
         {
-            var monitor = new Monitor(output, () => StatisticsText.Describe(running!), stopping.Cancel);
+            var monitor = new Monitor(output, () => running!, stopping.Cancel);
             input = new EscapeKeys(input, output, stopping.Cancel, monitor);
         }
 

@@ -1,14 +1,15 @@
 // Ctrl-A c: a prompt beside the running Guest, for looking at it from outside.
 
 using System.Text;
+using Lguest.Launcher;
 
 namespace Lguest.Cli;
 
-/// <summary>A line reader with three commands.</summary>
+/// <summary>A line reader with a few commands.</summary>
 /// <param name="screen">Where it writes.</param>
-/// <param name="describe">Says what the Guest has cost so far; lines end with <c>\n</c>.</param>
+/// <param name="machine">The machine that runs the Guest.</param>
 /// <param name="leave">Ends the Guest.</param>
-internal sealed class Monitor(Stream screen, Func<string> describe, Action leave)
+internal sealed class Monitor(Stream screen, Func<Machine> machine, Action leave)
 {
     private const byte Delete = 0x7F;
     private const byte Backspace = 8;
@@ -23,7 +24,7 @@ internal sealed class Monitor(Stream screen, Func<string> describe, Action leave
     {
         IsActive = !IsActive;
         line.Clear();
-        Write(IsActive ? "\nMonitor: info, quit, help; Ctrl-A c goes back to the Guest.\n(lguest) " : "\n");
+        Write(IsActive ? "\nMonitor: info, pause, resume, quit, help; Ctrl-A c goes back to the Guest.\n(lguest) " : "\n");
     }
 
     /// <summary>Takes one key.</summary>
@@ -55,13 +56,19 @@ internal sealed class Monitor(Stream screen, Func<string> describe, Action leave
             case "":
                 break;
             case "info":
-                Write(describe());
+                Write(StatisticsText.Describe(machine()));
+                break;
+            case "pause":
+                _ = machine().PauseAsync();
+                break;
+            case "resume":
+                machine().Resume();
                 break;
             case "quit":
                 leave();
                 break;
             case "help":
-                Write("info   what the Guest has cost so far\nquit   leave (as Ctrl-A x)\nhelp   this list\n");
+                Write("info    what the Guest has cost so far\npause   stop the Guest for a while\nresume  let it run on\nquit    leave (as Ctrl-A x)\nhelp    this list\n");
                 break;
             default:
                 Write($"{command}: unknown; try help\n");

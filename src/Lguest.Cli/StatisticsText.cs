@@ -14,6 +14,7 @@ internal static class StatisticsText
         MachineStatistics statistics = machine.Statistics;
         var text = new StringBuilder();
         text.Append(CultureInfo.InvariantCulture, $"engine        {machine.Engine.ToString().ToLowerInvariant()}\n");
+        text.Append(CultureInfo.InvariantCulture, $"state         {(machine.IsPaused ? "paused" : "running")}\n");
         text.Append(CultureInfo.InvariantCulture, $"instructions  {statistics.Instructions}\n");
         text.Append(CultureInfo.InvariantCulture, $"page faults   {statistics.PageFaults}\n");
         AppendCounts("exits by trap", statistics.ExitsByTrap, static number => number.ToString(CultureInfo.InvariantCulture));

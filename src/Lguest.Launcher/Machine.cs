@@ -19,6 +19,7 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
     private readonly LguestDevice lguest;
     private readonly Device[] devices;
     private readonly CancellationTokenSource ending = new();
+    private readonly PauseGate pause = new();
     private readonly TaskCompletionSource<MachineResult> completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Thread? thread;
     private MachineResult? requestedEnd;
@@ -84,6 +85,28 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         using CancellationTokenRegistration registration = cancellationToken.Register(() => RequestEnd(MachineEnd.Stopped));
         return await completion.Task.ConfigureAwait(false);
     }
+
+    /// <summary>Whether the machine is paused, or about to be.</summary>
+    public bool IsPaused => pause.IsClosed;
+
+    /// <summary>Pauses the machine: the Guest executes nothing until <see cref="Resume"/>. Input for it waits, and so does its end by itself.</summary>
+    /// <remarks>The Guest's clock goes on. A machine that has not been started will start paused. Other Guests may still send to this one.</remarks>
+    /// <returns>Completes when the Guest stands still.</returns>
+    public Task PauseAsync()
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        Task standing = pause.Close();
+        if (thread == null || completion.Task.IsCompleted)
+        {
+            return Task.CompletedTask;
+        }
+        // Only asks for the break: the Guest's thread takes it back on its way to the gate.
+        lguest.Break(true, new CancellationToken(canceled: true));
+        return standing;
+    }
+
+    /// <summary>Lets a paused machine run on.</summary>
+    public void Resume() => pause.Open();
 
     /// <summary>Stops the Guest if it runs, and gives all memory back.</summary>
     public async ValueTask DisposeAsync()
@@ -176,6 +199,10 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         {
             completion.SetException(error);
         }
+        finally
+        {
+            pause.Open();
+        }
     }
 
     private MachineResult InitializeAndServe()
@@ -217,6 +244,7 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
     {
         while (death == null)
         {
+            pause.Pass(ending.Token);
             ReadResult read = lguest.Read(ending.Token);
             switch (read.Error)
             {
