@@ -33,8 +33,24 @@ internal readonly ref struct DmaList(ReadOnlySpan<byte> bytes)
     /// <summary>Bytes of a section.</summary>
     public uint Length(int section) => BinaryPrimitives.ReadUInt16LittleEndian(bytes[(Lengths + (2 * section))..]);
 
-    /// <summary>Checks every section by the rule for transfers between Guests; the first bad one kills the owner.</summary>
-    public bool Check(Guest owner)
+    /// <summary>Bytes of all sections.</summary>
+    public uint TotalLength
+    {
+        get
+        {
+            uint total = 0;
+            int count = Count;
+            for (int i = 0; i < count; i++)
+            {
+                total += Length(i);
+            }
+            return total;
+        }
+    }
+
+    /// <summary>Checks every section by the rule for transfers between Guests (ABI 10.2).</summary>
+    /// <returns>What the first bad one kills its owner with; null when all are good.</returns>
+    public string? FindFault(GuestMemory memory)
     {
         int count = Count;
         for (int i = 0; i < count; i++)
@@ -42,12 +58,11 @@ internal readonly ref struct DmaList(ReadOnlySpan<byte> bytes)
             uint address = Address(i);
             uint length = Length(i);
             bool inOnePage = (address % LguestAbi.PageSize) + length <= LguestAbi.PageSize;
-            if (!inOnePage || !owner.Memory.IsWithinLimit(address, length))
+            if (!inOnePage || !memory.IsWithinLimit(address, length))
             {
-                owner.Kill(KillReason.BadDmaEntry(length, address));
-                return false;
+                return KillReason.BadDmaEntry(length, address);
             }
         }
-        return true;
+        return null;
     }
 }

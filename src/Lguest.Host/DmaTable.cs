@@ -29,18 +29,28 @@ internal sealed class DmaBinding(Guest owner, DmaKey key, uint array, ushort cou
 }
 
 /// <summary>The bindings of all Guests of one Host. Every method wants <see cref="Lock"/> to be held.</summary>
-/// <param name="hostLock">The lock between Guests.</param>
-internal sealed class DmaTable(Lock hostLock)
+internal sealed class DmaTable
 {
     private readonly Dictionary<DmaKey, List<DmaBinding>> bindings = [];
 
+    /// <summary>Makes a table without bindings.</summary>
+    /// <param name="hostLock">The lock between Guests.</param>
+    public DmaTable(Lock hostLock)
+    {
+        Lock = hostLock;
+        Courier = new Courier(this);
+    }
+
     /// <summary>The lock between Guests.</summary>
-    public Lock Lock => hostLock;
+    public Lock Lock { get; }
+
+    /// <summary>How other processes reach the bindings.</summary>
+    public Courier Courier { get; }
 
     /// <summary>Adds a binding; it is the newest of its key.</summary>
     public void Add(DmaBinding binding)
     {
-        Debug.Assert(hostLock.IsHeldByCurrentThread, "The table is shared.");
+        Debug.Assert(Lock.IsHeldByCurrentThread, "The table is shared.");
         if (!bindings.TryGetValue(binding.Key, out List<DmaBinding>? sameKey))
         {
             bindings[binding.Key] = sameKey = [];
@@ -51,7 +61,7 @@ internal sealed class DmaTable(Lock hostLock)
     /// <summary>Removes a binding.</summary>
     public void Remove(DmaBinding binding)
     {
-        Debug.Assert(hostLock.IsHeldByCurrentThread, "The table is shared.");
+        Debug.Assert(Lock.IsHeldByCurrentThread, "The table is shared.");
         List<DmaBinding> sameKey = bindings[binding.Key];
         sameKey.Remove(binding);
         if (sameKey.Count == 0)
@@ -61,9 +71,11 @@ internal sealed class DmaTable(Lock hostLock)
     }
 
     /// <summary>The newest binding that another living Guest has on a key; null when there is none.</summary>
-    public DmaBinding? FindPeer(in DmaKey key, Guest guest)
+    /// <param name="key">The key.</param>
+    /// <param name="guest">The one that looks for another; null when it is not of this Host.</param>
+    public DmaBinding? FindPeer(in DmaKey key, Guest? guest)
     {
-        Debug.Assert(hostLock.IsHeldByCurrentThread, "The table is shared.");
+        Debug.Assert(Lock.IsHeldByCurrentThread, "The table is shared.");
         return bindings.GetValueOrDefault(key)?.FindLast(binding => binding.Owner != guest && !binding.Owner.IsDead);
     }
 }

@@ -1,56 +1,113 @@
-// One transfer from Guest to Guest. The sender's thread does all of it, in both memories, while the receiver runs on: its processor cannot be
-// asked, so code that was decoded from the receiver's buffers is only noted here and forgotten by the receiver's own thread. Each side
-// pays with its life for its own mistakes, and never for the other's.
+// One transfer from Guest to Guest. The sender's thread, or the courier's for a sender in another process, writes into the receiver's memory
+// while the receiver runs on: its processor cannot be asked, so code that was decoded from the receiver's buffers is only noted here and
+// forgotten by the receiver's own thread. Each side pays with its life for its own mistakes, and never for the other's.
+
+using System.Buffers.Binary;
 
 namespace Lguest.Host;
+
+/// <summary>How a transfer went.</summary>
+internal enum DmaVerdict : uint
+{
+    /// <summary>Nobody was there, or died before it began: the sender's used_len stays as it is.</summary>
+    Nobody = 0,
+
+    /// <summary>No buffer was free, and only then is it worth to try again.</summary>
+    NoFreeBuffer = 1,
+
+    /// <summary>The transfer is over; it may have had no bytes.</summary>
+    Done = 2,
+
+    /// <summary>The transfer came to the bad end of the parcel.</summary>
+    BadParcel = 3,
+}
+
+/// <summary>How a transfer went.</summary>
+/// <param name="Verdict">In one word.</param>
+/// <param name="Transferred">Bytes that the receiver got.</param>
+internal readonly record struct DmaOutcome(DmaVerdict Verdict, uint Transferred = 0);
 
 /// <summary>Transfers between two Guests (ABI 10.6, shared keys).</summary>
 internal static class DmaTransfer
 {
-    /// <summary>Transfers what the sender's list names into the next free buffer of a binding. The Host's lock must be held.</summary>
-    /// <param name="sender">The Guest whose thread this is.</param>
-    /// <param name="list">Guest physical address of the sender's lguest_dma.</param>
-    /// <param name="binding">A binding of another Guest.</param>
-    /// <returns>False when no buffer was free, and only then is it worth to try again.</returns>
-    public static bool TryDeliver(Guest sender, uint list, DmaBinding binding)
+    /// <summary>Puts a parcel into the next free buffer of a binding. The Host's lock must be held.</summary>
+    /// <param name="parcel">What another Guest sends.</param>
+    /// <param name="binding">A binding of the receiver.</param>
+    /// <returns>What the sender must be told; its own memory is not touched here.</returns>
+    public static DmaOutcome Deliver(DmaParcel parcel, DmaBinding binding)
     {
-        Span<byte> sent = stackalloc byte[(int)LguestAbi.DmaSize];
-        if (!sender.Memory.TryReadBlock(list, sent))
+        if (parcel.End == DmaParcelEnd.Unreadable)
         {
-            sender.Kill(KillReason.BadRead(list, LguestAbi.DmaSize));
-            return true;
+            return new DmaOutcome(DmaVerdict.BadParcel);
         }
         Guest receiver = binding.Owner;
         if (!TryFindFree(binding, out uint element))
         {
             receiver.Io.Notify(binding.Irq);
-            return false;
+            return new DmaOutcome(DmaVerdict.NoFreeBuffer);
         }
         Span<byte> buffer = stackalloc byte[(int)LguestAbi.DmaSize];
         if (receiver.IsDead || !receiver.Memory.TryReadBlock(element, buffer))
         {
-            return true;
+            return new DmaOutcome(DmaVerdict.Nobody);
         }
 
-        var source = new DmaList(sent);
-        uint transferred = Copy(sender, source, receiver, new DmaList(buffer));
-        sender.Memory.WriteWord(list, transferred);
-        if (transferred == 0 && source.Count != 0)
+        var target = new DmaList(buffer);
+        if (target.FindFault(receiver.Memory) is { } fault)
         {
-            return true;
+            receiver.Kill(fault);
+            return new DmaOutcome(DmaVerdict.Done);
+        }
+        if (parcel.End == DmaParcelEnd.BadList)
+        {
+            return new DmaOutcome(DmaVerdict.BadParcel);
+        }
+        if (!IsMapped(target, receiver))
+        {
+            receiver.Kill(KillReason.MappingDmaPages);
+            return new DmaOutcome(DmaVerdict.Done);
+        }
+        if (parcel.End == DmaParcelEnd.MissingMemory && target.TotalLength > parcel.Bytes.Length)
+        {
+            return new DmaOutcome(DmaVerdict.BadParcel);
+        }
+        uint transferred = Scatter(parcel.Bytes, target, receiver);
+        if (transferred == 0 && !parcel.IsEmpty)
+        {
+            return new DmaOutcome(DmaVerdict.Done);
         }
         // The receiver may look at the length as soon as it is there; by then it must see the bytes.
         Interlocked.MemoryBarrier();
         Span<byte> usedLength = stackalloc byte[sizeof(uint)];
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(usedLength, transferred);
-        if (!receiver.Io.TryWriteFromPeer(element, usedLength))
+        BinaryPrimitives.WriteUInt32LittleEndian(usedLength, transferred);
+        if (receiver.Io.TryWriteFromPeer(element, usedLength))
+        {
+            binding.Cursor++;
+            receiver.Io.Notify(binding.Irq);
+        }
+        else
         {
             receiver.Kill(KillReason.WritingRegisteredDma);
-            return true;
         }
-        binding.Cursor++;
-        receiver.Io.Notify(binding.Irq);
-        return true;
+        return new DmaOutcome(DmaVerdict.Done, transferred);
+    }
+
+    /// <summary>Tells the sender how its transfer went. The sender's own thread.</summary>
+    /// <param name="sender">The Guest.</param>
+    /// <param name="address">Guest physical address of its lguest_dma.</param>
+    /// <param name="parcel">What it sent.</param>
+    /// <param name="outcome">How that went.</param>
+    public static void Settle(Guest sender, uint address, DmaParcel parcel, DmaOutcome outcome)
+    {
+        if (outcome.Verdict == DmaVerdict.BadParcel)
+        {
+            sender.Kill(parcel.Fault!);
+        }
+        if (outcome.Verdict is DmaVerdict.Done or DmaVerdict.BadParcel)
+        {
+            // A list that could not be read cannot be written either, and its owner is dead by now.
+            _ = sender.Memory.TryWrite(address, outcome.Transferred);
+        }
     }
 
     /// <summary>Finds the first element from the cursor on that is not in use.</summary>
@@ -75,55 +132,31 @@ internal static class DmaTransfer
         return false;
     }
 
-    /// <summary>Copies until either list ends; 0 when a list was bad, and then its owner is dead.</summary>
-    private static uint Copy(Guest sender, DmaList source, Guest receiver, DmaList target)
+    /// <summary>Whether memory is behind all sections, also behind those that the transfer will not reach.</summary>
+    private static bool IsMapped(DmaList target, Guest receiver)
     {
-        if (!target.Check(receiver) || !source.Check(sender))
-        {
-            return 0;
-        }
-        int sourceCount = source.Count;
-        int targetCount = target.Count;
-        for (int i = 0; i < targetCount; i++)
+        int count = target.Count;
+        for (int i = 0; i < count; i++)
         {
             if (!receiver.Memory.IsMapped(target.Address(i) / LguestAbi.PageSize))
             {
-                receiver.Kill(KillReason.MappingDmaPages);
-                return 0;
+                return false;
             }
         }
+        return true;
+    }
 
-        uint transferred = 0;
-        int from = 0;
-        uint targetOffset = 0;
-        ReadOnlySpan<byte> rest = [];
-        for (int to = 0; to < targetCount;)
+    /// <summary>Copies until the bytes or the sections end, and returns how many bytes that were.</summary>
+    private static uint Scatter(ReadOnlySpan<byte> bytes, DmaList target, Guest receiver)
+    {
+        int transferred = 0;
+        int count = target.Count;
+        for (int i = 0; i < count && transferred < bytes.Length; i++)
         {
-            if (rest.IsEmpty)
-            {
-                if (from == sourceCount)
-                {
-                    break;
-                }
-                rest = sender.Memory.Section(source.Address(from), source.Length(from));
-                if (rest.IsEmpty)
-                {
-                    sender.Kill(KillReason.BadSendingDma);
-                    return 0;
-                }
-                from++;
-            }
-            uint length = Math.Min((uint)rest.Length, target.Length(to) - targetOffset);
-            receiver.Io.TryWriteFromPeer(target.Address(to) + targetOffset, rest[..(int)length]);
-            rest = rest[(int)length..];
+            int length = Math.Min(bytes.Length - transferred, (int)target.Length(i));
+            receiver.Io.TryWriteFromPeer(target.Address(i), bytes.Slice(transferred, length));
             transferred += length;
-            targetOffset += length;
-            if (targetOffset == target.Length(to))
-            {
-                targetOffset = 0;
-                to++;
-            }
         }
-        return transferred;
+        return (uint)transferred;
     }
 }

@@ -17,6 +17,7 @@ internal sealed class Io : IDisposable
 
     private readonly Guest guest;
     private readonly DmaTable table;
+    private readonly CourierSender courier;
     private readonly List<DmaBinding> bindings = new(LguestAbi.MaximumDmaBindings);
     private readonly HashSet<uint> changedFrames = [];
     private volatile bool hasChangedFrames;
@@ -28,6 +29,7 @@ internal sealed class Io : IDisposable
     {
         this.guest = guest;
         this.table = table;
+        courier = new CourierSender(table.Courier);
     }
 
     /// <summary>The Guest has sent something that the Launcher has not been told of.</summary>
@@ -58,19 +60,12 @@ internal sealed class Io : IDisposable
             guest.Kill(KillReason.BadDmaKey(key));
             return false;
         }
+        if (irq == 0)
+        {
+            return Unbind(identity, array);
+        }
         lock (table.Lock)
         {
-            if (irq == 0)
-            {
-                DmaBinding? bound = bindings.FindLast(binding => binding.Key == identity && binding.Array == array);
-                if (bound is null)
-                {
-                    return false;
-                }
-                bindings.Remove(bound);
-                table.Remove(bound);
-                return true;
-            }
             if (bindings.Count == LguestAbi.MaximumDmaBindings)
             {
                 return false;
@@ -78,8 +73,9 @@ internal sealed class Io : IDisposable
             var made = new DmaBinding(guest, identity, array, (ushort)(countAndIrq >> 8), (byte)irq);
             bindings.Add(made);
             table.Add(made);
-            return true;
         }
+        table.Courier.Open(identity);
+        return true;
     }
 
     /// <summary>LHCALL_SEND_DMA: tells the Launcher of a list, or transfers what it names to another Guest (ABI 10.6).</summary>
@@ -95,11 +91,17 @@ internal sealed class Io : IDisposable
             PendingKey = key;
             HasPendingDma = true;
         }
-        else if (!TrySendToPeer(identity, list))
+        else
         {
-            // No lock is held here, so the receiver can refill.
-            guest.Pause(RefillTime);
-            _ = TrySendToPeer(identity, list);
+            DmaParcel parcel = DmaParcel.Gather(guest, list, courier.Room);
+            DmaOutcome outcome = SendToPeer(identity, parcel);
+            if (outcome.Verdict == DmaVerdict.NoFreeBuffer)
+            {
+                // No lock is held here, so the receiver can refill.
+                guest.Pause(RefillTime);
+                outcome = SendToPeer(identity, parcel);
+            }
+            DmaTransfer.Settle(guest, list, parcel, outcome);
         }
     }
 
@@ -174,17 +176,41 @@ internal sealed class Io : IDisposable
         lock (table.Lock)
         {
             bindings.ForEach(table.Remove);
-            bindings.Clear();
         }
+        bindings.ForEach(binding => table.Courier.Close(binding.Key));
+        bindings.Clear();
+        courier.Dispose();
     }
 
-    /// <summary>One search for a peer, and the transfer to it; false when the peer had no free buffer.</summary>
-    private bool TrySendToPeer(in DmaKey key, uint list)
+    /// <summary>Removes a binding; false when there is none.</summary>
+    private bool Unbind(in DmaKey key, uint array)
+    {
+        DmaKey wanted = key;
+        lock (table.Lock)
+        {
+            DmaBinding? bound = bindings.FindLast(binding => binding.Key == wanted && binding.Array == array);
+            if (bound is null)
+            {
+                return false;
+            }
+            bindings.Remove(bound);
+            table.Remove(bound);
+        }
+        table.Courier.Close(key);
+        return true;
+    }
+
+    /// <summary>One search for a peer, in this Host and then in other processes, and the transfer to it.</summary>
+    private DmaOutcome SendToPeer(in DmaKey key, DmaParcel parcel)
     {
         lock (table.Lock)
         {
-            return table.FindPeer(key, guest) is not { } peer || DmaTransfer.TryDeliver(guest, list, peer);
+            if (table.FindPeer(key, guest) is { } peer)
+            {
+                return DmaTransfer.Deliver(parcel, peer);
+            }
         }
+        return courier.Send(key, parcel);
     }
 
     /// <summary>Finds what a key means; false when it is not aligned or no page is behind it (ABI 10.4).</summary>

@@ -27,6 +27,9 @@ public sealed class LguestHost
     /// <summary>The lock between Guests (lguest_lock). Never held while a Guest runs.</summary>
     internal Lock InterGuestLock { get; } = new();
 
+    /// <summary>How other processes reach this Host's Guests.</summary>
+    internal Courier Courier => dma.Courier;
+
     /// <summary>Makes a Guest in the lowest free slot; its number is the Guest's identity.</summary>
     internal LguestError TryCreateGuest(InitializeRequest request, out Guest? guest)
     {

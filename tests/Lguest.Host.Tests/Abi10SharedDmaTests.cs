@@ -1,11 +1,11 @@
 // ABI 10.2 to 10.7 between two Guests: who meets whom, what arrives, and who dies of what. No processor runs in most of these tests: a
-// hypercall is made on the test's thread, so every step can be seen.
+// hypercall is made on the test's thread, so every step can be seen. All of it holds for Guests of one Host and of two.
 
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.Host.Tests;
 
-public sealed class Abi10SharedDmaTests : IDisposable
+public class Abi10SharedDmaTests : IDisposable
 {
     private const uint List = TestGuest.Scratch;
     private const uint Array = TestGuest.Dma;
@@ -16,7 +16,14 @@ public sealed class Abi10SharedDmaTests : IDisposable
 
     private static readonly byte[] Message = [.. Enumerable.Range(1, 64).Select(static i => (byte)i)];
 
-    private readonly GuestNetwork network = new();
+    private readonly GuestNetwork network;
+
+    public Abi10SharedDmaTests()
+        : this(Hosts.One)
+    {
+    }
+
+    protected Abi10SharedDmaTests(Hosts hosts) => network = new GuestNetwork(hosts);
 
     public static TheoryData<int, uint> BadSections => new()
     {
@@ -30,7 +37,11 @@ public sealed class Abi10SharedDmaTests : IDisposable
         { 16, 0xFFFF_F000 },
     };
 
-    public void Dispose() => network.Dispose();
+    public void Dispose()
+    {
+        network.Dispose();
+        GC.SuppressFinalize(this);
+    }
 
     [Fact]
     public void Abi_10_4_SharedKeys_MeetAtWhateverAddress_AndNotAtTheLauncher()
@@ -249,7 +260,7 @@ public sealed class Abi10SharedDmaTests : IDisposable
         {
             // Only the failure of the first search notifies. Taking the lock shows that the sender has left it.
             SpinWait.SpinUntil(() => receiver.IsNotified);
-            lock (network.Host.InterGuestLock)
+            lock (receiver.Guest.Host.InterGuestLock)
             {
                 receiver.Guest.SetWord(Array, 0);
             }
@@ -546,3 +557,6 @@ public sealed class Abi10SharedDmaTests : IDisposable
         return (sender, receiver);
     }
 }
+
+/// <summary>The same between Guests of two Hosts: the sender in one, everybody else in the other.</summary>
+public sealed class Abi10SharedDmaAcrossHostsTests() : Abi10SharedDmaTests(Hosts.FirstApart);

@@ -1,57 +1,57 @@
 // DMA between Guests that really run, each on a thread of its own: everything arrives, once and in order, whatever dies beside it.
 
 using System.Text.RegularExpressions;
-using Iced.Intel;
-using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.Host.Tests;
 
-public sealed partial class DmaTrafficTests : IDisposable
+public partial class DmaTrafficTests : IDisposable
 {
-    private const uint Buffers = 8;
-    private const uint Array = TestGuest.Dma;
-    private const uint List = TestGuest.Scratch;
-    private const uint Outgoing = TestGuest.Scratch + 0x200;
-    private const uint Sent = TestGuest.Scratch + 0x400;
-    private const uint Received = TestGuest.Scratch + 0x404;
-    private const uint Next = TestGuest.Scratch + 0x408;
-    private const uint Limit = TestGuest.Scratch + 0x40C;
-    private const uint Text = TestGuest.Scratch + 0x500;
-    private const uint HandlerExit = TestGuest.Handler + 0x200;
-    private const int MessageSize = 64;
+    private const uint Array = TrafficGuest.Array;
+    private const uint List = TrafficGuest.List;
 
-    private readonly GuestNetwork network = new();
+    private readonly GuestNetwork network;
+
+    public DmaTrafficTests()
+        : this(Hosts.One)
+    {
+    }
+
+    protected DmaTrafficTests(Hosts hosts) => network = new GuestNetwork(hosts);
 
     public static TheoryData<int> Seeds => [1, 2, 3, Random.Shared.Next(4, int.MaxValue)];
 
-    public void Dispose() => network.Dispose();
+    public void Dispose()
+    {
+        network.Dispose();
+        GC.SuppressFinalize(this);
+    }
 
     [Fact]
     public async Task TwoGuestsSendTenThousandMessagesEachWay_AllArriveInOrder()
     {
         const uint Messages = 10_000;
-        GuestOnNetwork one = Member(own: 1, peer: 2, Messages, ordered: true);
-        GuestOnNetwork other = Member(own: 2, peer: 1, Messages, ordered: true);
-        Task<uint> first = Run(one);
-        Task<uint> second = Run(other);
+        GuestOnNetwork one = TrafficGuest.Join(network, own: 1, peer: 2, Messages, ordered: true);
+        GuestOnNetwork other = TrafficGuest.Join(network, own: 2, peer: 1, Messages, ordered: true);
+        Task<uint> first = TrafficGuest.Run(one);
+        Task<uint> second = TrafficGuest.Run(other);
         Assert.Equal(1u, await first);
         Assert.Equal(1u, await second);
-        Assert.Equal((Messages, Messages), (one.Guest.Word(Received), other.Guest.Word(Received)));
+        Assert.Equal((Messages, Messages), (one.Guest.Word(TrafficGuest.Received), other.Guest.Word(TrafficGuest.Received)));
     }
 
     [Fact]
     public async Task ReceiversThatDieOrLeaveInTheMiddle_DisturbNobody()
     {
         const uint Messages = 2000;
-        GuestOnNetwork one = Member(own: 3, peer: 4, Messages, ordered: true);
-        GuestOnNetwork other = Member(own: 4, peer: 3, Messages, ordered: true);
-        GuestOnNetwork sender = Member(own: 1, peer: 2, uint.MaxValue, ordered: false);
-        Task<uint>[] survivors = [Run(one), Run(other), Run(sender)];
+        GuestOnNetwork one = TrafficGuest.Join(network, own: 3, peer: 4, Messages, ordered: true);
+        GuestOnNetwork other = TrafficGuest.Join(network, own: 4, peer: 3, Messages, ordered: true);
+        GuestOnNetwork sender = TrafficGuest.Join(network, own: 1, peer: 2, uint.MaxValue, ordered: false);
+        Task<uint>[] survivors = [TrafficGuest.Run(one), TrafficGuest.Run(other), TrafficGuest.Run(sender)];
         for (int round = 0; round < 30; round++)
         {
-            using GuestOnNetwork victim = Member(own: 2, peer: 1, uint.MaxValue, ordered: false);
+            using GuestOnNetwork victim = TrafficGuest.Join(network, own: 2, peer: 1, uint.MaxValue, ordered: false);
             Task<ReadResult> dying = Task.Run(victim.Guest.Read, TestContext.Current.CancellationToken);
-            while (victim.Guest.Word(Received) < 20 && !dying.IsCompleted)
+            while (victim.Guest.Word(TrafficGuest.Received) < 20 && !dying.IsCompleted)
             {
                 await Task.Delay(1, TestContext.Current.CancellationToken);
             }
@@ -62,7 +62,7 @@ public sealed partial class DmaTrafficTests : IDisposable
                     Assert.Equal(LguestError.NoEntry, (await dying).Error);
                     break;
                 case 1:
-                    for (uint i = 0; i < Buffers; i++)
+                    for (uint i = 0; i < TrafficGuest.Buffers; i++)
                     {
                         victim.Guest.SetWord(Array + (i * LguestAbi.DmaSize) + 0x44, 4097);
                     }
@@ -75,9 +75,9 @@ public sealed partial class DmaTrafficTests : IDisposable
                     break;
             }
         }
-        sender.Guest.SetWord(Limit, 0);
+        sender.Guest.SetWord(TrafficGuest.Limit, 0);
         Assert.All(await Task.WhenAll(survivors), static mark => Assert.Equal(1u, mark));
-        Assert.Equal((Messages, Messages), (one.Guest.Word(Received), other.Guest.Word(Received)));
+        Assert.Equal((Messages, Messages), (one.Guest.Word(TrafficGuest.Received), other.Guest.Word(TrafficGuest.Received)));
     }
 
     [Theory]
@@ -122,9 +122,6 @@ public sealed partial class DmaTrafficTests : IDisposable
     [GeneratedRegex(@"^(bad DMA entry: \d+@0x[0-9a-f]+|bad address in registered DMA struct|Error mapping DMA pages|bad address in sending DMA|bad read address 0x[0-9a-f]+ len 100)$")]
     private static partial Regex DmaDeath();
 
-    private static Task<uint> Run(GuestOnNetwork member) =>
-        Task.Factory.StartNew(member.Guest.RunToStop, TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
     private static uint Place(Random random) => random.Next(20) switch
     {
         0 => TestGuest.Top - (uint)random.Next(300),
@@ -150,107 +147,7 @@ public sealed partial class DmaTrafficTests : IDisposable
         }
         guest.List(address, random.Next(4) == 0 ? 1u : 0, sections);
     }
-
-    /// <summary>A Guest that sends numbered messages to a peer, and checks and counts those that come.</summary>
-    /// <param name="own">Slot on which it receives.</param>
-    /// <param name="peer">Slot to which it sends.</param>
-    /// <param name="messages">How many it sends, and how many it waits for.</param>
-    /// <param name="ordered">Each message must follow the one before.</param>
-    private GuestOnNetwork Member(uint own, uint peer, uint messages, bool ordered)
-    {
-        GuestOnNetwork member = network.JoinBlank();
-        TestGuest guest = member.Guest;
-        for (uint i = 0; i < Buffers; i++)
-        {
-            member.List(Array + (i * LguestAbi.DmaSize), 0, (0x8_0FD8 + (i * 4096), 40), (0x9_0000 + (i * 4096), 24));
-        }
-        member.List(List, 0, (Outgoing, 24), (Outgoing + 24, 40));
-        guest.SetWord(Next, TestGuest.Virtual(Array)).SetWord(Limit, messages);
-        guest.PrepareData(TestGuest.Virtual(HandlerExit), TestGuest.Virtual(HandlerExit) + 11);
-        guest.Program(a => WriteProgram(a, member.Key(own), member.Key(peer)));
-        guest.Place(TestGuest.Handler, TestGuest.Virtual(TestGuest.Handler), a => WriteHandler(a, ordered));
-        guest.Place(HandlerExit, TestGuest.Virtual(HandlerExit), static a =>
-        {
-            a.mov(Word(TestGuest.Data), 0x200);
-            a.iretd();
-        });
-        return member;
-    }
-
-    private static void WriteProgram(Assembler a, uint ownKey, uint peerKey)
-    {
-        Label send = a.CreateLabel();
-        Label wait = a.CreateLabel();
-        Label done = a.CreateLabel();
-        a.Begin();
-        a.LoadGate(32 + GuestNetwork.Irq, 0xE);
-        a.Hypercall(Hypercall.BindDma, ownKey, Array, (Buffers << 8) | GuestNetwork.Irq);
-        a.mov(Word(TestGuest.Data), 0x200);
-        a.Label(ref send);
-        a.mov(eax, Word(Sent));
-        a.cmp(eax, Word(Limit));
-        a.jae(wait);
-        a.mov(Word(Outgoing), eax);
-        a.not(eax);
-        a.mov(Word(Outgoing + MessageSize - 4), eax);
-        a.mov(Word(List), 0);
-        a.Hypercall(Hypercall.SendDma, peerKey, List);
-        a.cmp(Word(List), MessageSize);
-        a.jne(send);
-        a.inc(Word(Sent));
-        a.jmp(send);
-
-        // Interrupts are off from the check to HALT, which turns them on.
-        a.Label(ref wait);
-        a.mov(Word(TestGuest.Data), 0);
-        a.mov(eax, Word(Received));
-        a.cmp(eax, Word(Limit));
-        a.jae(done);
-        a.Hypercall(Hypercall.Halt);
-        a.jmp(wait);
-        a.Label(ref done);
-        a.Stop(1);
-    }
-
-    /// <summary>Takes all messages, oldest first, and frees their buffers.</summary>
-    private static void WriteHandler(Assembler a, bool ordered)
-    {
-        Label next = a.CreateLabel();
-        Label leave = a.CreateLabel();
-        Label wrong = a.CreateLabel();
-        a.pushad();
-        a.mov(esi, Word(Next));
-        a.Label(ref next);
-        a.cmp(__dword_ptr[esi], 0);
-        a.je(leave);
-        a.cmp(__dword_ptr[esi], MessageSize);
-        a.jne(wrong);
-        a.mov(ebx, __dword_ptr[esi + 4]);
-        a.mov(eax, __dword_ptr[ebx + unchecked((int)TestGuest.PageOffset)]);
-        a.mov(ebx, __dword_ptr[esi + 8]);
-        a.mov(ecx, __dword_ptr[ebx + unchecked((int)TestGuest.PageOffset) + 20]);
-        a.not(ecx);
-        a.cmp(eax, ecx);
-        a.jne(wrong);
-        if (ordered)
-        {
-            a.cmp(eax, Word(Received));
-            a.jne(wrong);
-        }
-        a.inc(Word(Received));
-        a.mov(__dword_ptr[esi], 0);
-        a.add(esi, (int)LguestAbi.DmaSize);
-        a.cmp(esi, TestGuest.Virtual(Array + (Buffers * LguestAbi.DmaSize)));
-        a.jb(next);
-        a.mov(esi, TestGuest.Virtual(Array));
-        a.jmp(next);
-        a.Label(ref leave);
-        a.mov(Word(Next), esi);
-        a.popad();
-        a.jmp(TestGuest.Virtual(HandlerExit));
-        a.Label(ref wrong);
-        a.Hypercall(Hypercall.Crash, Text);
-    }
-
-    private static AssemblerMemoryOperand Word(uint address) => __dword_ptr[TestGuest.Virtual(address)];
 }
+
+/// <summary>The same between Guests that have a Host each.</summary>
+public sealed class DmaTrafficAcrossHostsTests() : DmaTrafficTests(Hosts.Each);

@@ -6,21 +6,47 @@ using Lguest.X86.Memory;
 
 namespace Lguest.Host.Tests;
 
-/// <summary>A Host with Guests that share a file.</summary>
+/// <summary>Which Guests live in one Host. Hosts of one process know nothing of each other: they meet as processes do.</summary>
+public enum Hosts
+{
+    One,
+    FirstApart,
+    Each,
+}
+
+/// <summary>Guests that share a file.</summary>
 internal sealed class GuestNetwork : IDisposable
 {
     public const byte Irq = 5;
     private const int FilePages = 2;
 
     private readonly List<GuestOnNetwork> members = [];
+    private readonly Hosts hosts;
+    private LguestHost host = NewHost();
+    private readonly bool ownsFile;
     private uint joined;
 
-    public GuestNetwork() => File.WriteAllBytes(FilePath, new byte[FilePages * 4096]);
-
-    public LguestHost Host { get; } = new();
+    public GuestNetwork(Hosts hosts = Hosts.One, string? path = null)
+    {
+        this.hosts = hosts;
+        ownsFile = path is null;
+        FilePath = path ?? Path.GetTempFileName();
+        if (ownsFile)
+        {
+            File.WriteAllBytes(FilePath, new byte[FilePages * 4096]);
+        }
+    }
 
     /// <summary>The file that they share.</summary>
-    public string FilePath { get; } = Path.GetTempFileName();
+    public string FilePath { get; }
+
+    /// <summary>A Host that waits long for its peers: on a busy machine, too, only a dead one does not answer.</summary>
+    public static LguestHost NewHost()
+    {
+        var host = new LguestHost();
+        host.Courier.Patience = 60_000;
+        return host;
+    }
 
     /// <summary>Adds a Guest that has made the handshake.</summary>
     /// <param name="pageLimit">Pages that the Guest may name.</param>
@@ -35,7 +61,11 @@ internal sealed class GuestNetwork : IDisposable
     /// <summary>Adds a Guest whose program makes the handshake.</summary>
     public GuestOnNetwork JoinBlank(uint pageLimit = TestGuest.Pages, string? otherFile = null)
     {
-        var member = new GuestOnNetwork(Host, otherFile ?? FilePath, 0x6_0000 + (0x2000 * (joined++ % 4)), pageLimit);
+        if (hosts == Hosts.Each || (hosts == Hosts.FirstApart && joined == 1))
+        {
+            host = NewHost();
+        }
+        var member = new GuestOnNetwork(host, otherFile ?? FilePath, 0x6_0000 + (0x2000 * (joined++ % 4)), pageLimit);
         members.Add(member);
         return member;
     }
@@ -43,7 +73,10 @@ internal sealed class GuestNetwork : IDisposable
     public void Dispose()
     {
         members.ForEach(static member => member.Dispose());
-        File.Delete(FilePath);
+        if (ownsFile)
+        {
+            File.Delete(FilePath);
+        }
     }
 }
 
@@ -67,6 +100,9 @@ internal sealed class GuestOnNetwork : IDisposable
     }
 
     public TestGuest Guest { get; }
+
+    /// <summary>What all mappings of the file agree on.</summary>
+    public string FileIdentity => mapping.Identity;
 
     /// <summary>Address of the first shared page.</summary>
     public uint SharedPage { get; }
