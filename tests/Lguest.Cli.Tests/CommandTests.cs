@@ -39,6 +39,16 @@ public sealed class CommandTests : IDisposable
         { ["run", "--kernel", "{good}", "--colour"], "--colour" },
         { ["run", "--kernel", "{good}", "word"], "word" },
         { ["run", "--kernel", "{good}", "--cmdline", "{long}"], "kernel command line has 3000 characters" },
+        { ["--block=/no/such/image", "16", "{good}"], "block image /no/such/image does not exist." },
+        { ["run", "--kernel", "{good}", "--block", "/no/such/image,snapshot"], "block image /no/such/image does not exist." },
+        { ["run", "--kernel", "{good}", "--block", "/no/such/image,snapshot,2"], "block image /no/such/image,snapshot,2 does not exist." },
+        { ["run", "--kernel", "{good}", "--block", "/"], "block image / cannot be used: it is a directory." },
+        { ["run", "--kernel", "{good}", "--block", "/dev/null"], "it is a character device, not a file or block device." },
+        { ["run", "--kernel", "{good}", "--block", "{empty}"], "is empty; a new disk of 1 GiB: truncate -s 1G FILE." },
+        { ["run", "--kernel", "{good}", "--block", "{text}"], "has 11 bytes, which is not a multiple of 512" },
+        { ["run", "--kernel", "{good}", "--block", "{large}", "--block", "{large}"], "is in use by another Guest" },
+        { ["run", "--kernel", "{good}", "--block", ",readonly"], "--block needs the name of a disk image, as in --block disk.img" },
+        { ["16", "{good}", .. Enumerable.Repeat("--block={large},snapshot", 16)], "16 devices are too many: a Guest has room for 15 besides its console." },
     };
 
     [Theory]

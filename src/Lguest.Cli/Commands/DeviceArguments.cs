@@ -9,7 +9,10 @@ namespace Lguest.Cli.Commands;
 
 internal sealed class DeviceArguments
 {
-    private readonly List<(Option<string[]> Option, Func<string, DeviceOptions> Read)> kinds = [];
+    private readonly List<(Option<string[]> Option, Func<string, DeviceOptions> Read)> kinds =
+    [
+        (new("--block") { Description = "Disk: a raw image or a block device; repeatable.", HelpName = "FILE[,readonly|,snapshot]" }, BlockArgument.Read),
+    ];
 
     /// <summary>The options, for a command to take.</summary>
     public IEnumerable<Option> Options => kinds.Select(static kind => kind.Option);

@@ -19,10 +19,13 @@ internal static class HelpText
           --memory SIZE      Guest memory, such as 64M (the default) or 1G; a plain number is megabytes
           --cmdline TEXT     kernel command line
           --engine NAME      auto (the default) or interpreter
+          --block FILE[,readonly|,snapshot]
+                             disk: a raw image or a block device; repeatable. A snapshot forgets what was written
           -v, --verbose      print setup and traffic details on standard output
 
         Options of the original form:
           --initrd=FILE      initial RAM disk; the last one wins
+          --block=FILE[...]  as above
           -v, --verbose      as above
           Option values are attached with '='; kernel arguments must not begin with '-'.
 
