@@ -1,6 +1,9 @@
-// The only way in which the Host touches a Guest's bytes. Whatever address a Guest hands over - in a register, a page table, a DMA list -
-// ends in one of these methods, and each of them asks first whether the bytes are the Guest's own. Behind the Guest's last frame lies
-// the Host's arena, so this check is what keeps the shadow page tables out of a Guest's reach.
+// P:410 A Guest may be hostile. It chooses every number that it hands over, in a register, a page table or a DMA list, and it will choose
+// the one that you did not think of. So there is only one way in which the Host touches a Guest's bytes: the methods of this file, each
+// of which asks first whether the bytes are the Guest's own.
+//
+// Behind the Guest's last frame lies the Host's arena, from which it takes the page tables that the processor really walks. This check is
+// what keeps them out of a Guest's reach. :*
 
 using Lguest.Platform;
 using Lguest.X86.Memory;
@@ -27,6 +30,9 @@ internal sealed class GuestMemory
     /// <summary>Number of pages that the Guest may name (pfn_limit).</summary>
     public uint PageLimit { get; }
 
+    // L:305 The check that everything rests on. Three lines, and each has had its bug in some hypervisor: the addition may wrap around,
+    // so the end is compared with the beginning; the limit counts pages; and the Launcher may have promised more pages than it has
+    // mapped. An object that ends exactly at the limit is refused. That is harmless, and it is the law.
     /// <summary>The range check of ABI 1.3; an object that ends exactly at the limit is refused. There may be no memory behind it.</summary>
     public bool IsWithinLimit(uint address, uint length)
     {
@@ -36,6 +42,7 @@ internal sealed class GuestMemory
 
     /// <summary>The range check of ABI 1.3, and there is memory behind all of it.</summary>
     public bool InRange(uint address, uint length) => IsWithinLimit(address, length) && address + length <= bytes;
+    // :*
 
     /// <summary>Whether a page has memory behind it: the Guest's limit may promise more than its Launcher mapped.</summary>
     public bool IsMapped(uint frame) => frame < machine.GuestFrames && !machine.FrameBytes(frame).IsEmpty;

@@ -1,7 +1,11 @@
-// Three kinds of interruption reach a Guest. Virtual interrupts come from the Host's timer and devices and wait here until the Guest can
-// take them. Traps that its own program caused come from the processor; those that the Host has no use for are reflected: a frame
-// on the Guest's kernel stack, and the Guest continues at its own handler. And some gates the processor may follow without telling
-// anybody: the direct traps, system calls first of all.
+// P:800 Three kinds of interruption reach a Guest, and they are easily confused:
+//
+// - *Virtual interrupts* come from outside: the Host's timer, the Launcher's devices. They wait here until the Guest can take them.
+// - *Traps* come from inside: the Guest's program divided by zero, or touched a page that is not there. The processor tells the Host, and
+//   those for which the Host has no use are *reflected*: a frame on the Guest's kernel stack, and the Guest continues at its own handler,
+//   as if the processor had gone there by itself.
+// - *Direct traps* are those in which the processor may do just that, with nobody told. System calls first of all: they are so frequent
+//   that nothing else would be fast enough. :*
 
 using System.Buffers.Binary;
 using Lguest.X86.State;
@@ -34,6 +38,11 @@ internal sealed class InterruptsAndTraps
     /// <summary>Makes a virtual interrupt pending; one bit each, no counting. Any thread may call.</summary>
     public void SetPending(int irq) => Interlocked.Or(ref pending, 1u << irq);
 
+    // H:260 When a trap comes out of ring 3, the processor changes to the stack that the TSS names for the inner ring, and pushes its
+    // frame there. For direct traps nobody is asked: if that stack's page were not in the shadow tables, the push itself would fault. So
+    // the Guest says where its kernel stack is, at each change, and the Host keeps those one or two pages mapped.
+    //
+    // The selector must be one of ring 1. Anything else would be an invitation to build a frame in a more interesting place.
     /// <summary>LHCALL_SET_STACK: the ring-1 stack for traps from ring 3 (ABI 6.6).</summary>
     public void SetStack(uint selector, uint top, uint pages)
     {
@@ -52,7 +61,11 @@ internal sealed class InterruptsAndTraps
         guest.Switcher.SetStack(stackSelector, top);
         guest.PageTables.SetStack(top, pages);
     }
+    // :*
 
+    // H:230 The Guest's IDT, the table of its handlers, comes to the Host gate by gate. Some vectors are not the Guest's to have: the
+    // non-maskable interrupt and double faults are about the real machine, and 0x1F is how it calls us. Those are dropped without a word,
+    // because Linux sets all 256 gates as a matter of course.
     /// <summary>LHCALL_LOAD_IDT_ENTRY: sets one gate (ABI 7.3).</summary>
     public void LoadIdtEntry(uint vector, uint low, uint high)
     {
@@ -75,6 +88,8 @@ internal sealed class InterruptsAndTraps
         }
     }
 
+    // H:240 The processor's own IDT is built anew whenever a gate changed that it may follow by itself. It lies in the state page, which
+    // is mapped read-only for the Guest.
     /// <summary>Copies the IDT that the processor obeys into the state page (ABI 7.4).</summary>
     public void CopyIn(Switcher switcher, ChangedTables changed)
     {
@@ -92,6 +107,13 @@ internal sealed class InterruptsAndTraps
         switcher.WriteState(StatePage.Idt, idt);
     }
 
+    // H:200 Injecting an interrupt means to pretend that the Guest's processor has just taken one. Everything that a processor would ask
+    // is asked here: is there one? Is it masked? Are interrupts enabled? And one more question, since our interrupt flag is a word in
+    // memory: is the Guest in the few instructions in which it has already written that word but has not returned from its handler yet?
+    // The Guest told us their range when it said hello.
+    //
+    // A halted Guest is different, because halting means to enable interrupts and wait in one step. Between the two there must be no gap
+    // into which an interrupt could fall and be slept over.
     /// <summary>Delivers at most one virtual interrupt, if the Guest can take it now (ABI 6.3).</summary>
     public void TryInject()
     {
@@ -133,6 +155,8 @@ internal sealed class InterruptsAndTraps
         guest.WriteTime();
     }
 
+    // H:220 A trap that is the Guest's own affair is reflected: the same frame as for an interrupt, and, for some vectors, an error code
+    // on top of it. The list of those vectors is the processor's.
     /// <summary>Gives a trap to the Guest's own handler (ABI 7.1); false when there is none.</summary>
     public bool TryReflect(uint vector)
     {
@@ -146,6 +170,15 @@ internal sealed class InterruptsAndTraps
 
     private static bool HasErrorCode(uint vector) => vector is 8 or (>= 10 and <= 14) or 17;
 
+    // H:250 Now the fast way. If a system call had to go to the Host and be reflected, each would cost two crossings. But the processor
+    // can be told to go straight to the Guest's kernel: the gate in the real IDT leads to ring 1, not to ring 0.
+    //
+    // That works only for traps in which the Host has no interest, so page faults and protection faults are out. And it works only for
+    // trap gates: an interrupt gate switches interrupts off on its way in, and the processor would do that to its own flag and not to the
+    // word in memory that the Guest goes by.
+    //
+    // Every other vector gets a gate into the Host's code segment, ring 0. What lies at the address behind it does not matter; nobody
+    // will ever get there.
     /// <summary>Vectors that the processor may deliver without the Host, when the Guest's gate is a trap gate.</summary>
     private static bool MayGoDirect(int vector) =>
         vector is LguestAbi.SyscallVector or (< 32 and not (Vector.DeviceNotAvailable or Vector.GeneralProtection or Vector.PageFault or LguestAbi.TrapEntry));
@@ -170,6 +203,9 @@ internal sealed class InterruptsAndTraps
         return new Gate(((uint)LguestAbi.LguestCodeSelector << 16) | (Handler & 0xFFFF), (Handler & 0xFFFF_0000) | attributes);
     }
 
+    // H:235 What is in a gate? An address, which may be anything: it is only used in ring 1, with ring 1's rights. A selector, which we
+    // do not take over from the Guest: its handlers run in its kernel's code segment. And a type, of which two make sense; a task gate,
+    // for example, would be a way to switch to a TSS of the Guest's making.
     private void Store(ref Gate gate, uint low, uint high)
     {
         if ((high & GatePresent) == 0)
@@ -186,6 +222,12 @@ internal sealed class InterruptsAndTraps
         gate = new Gate(((uint)LguestAbi.KernelCodeSelector << 16) | (low & 0xFFFF), high & KeptGateBits);
     }
 
+    // H:210 The frame. A handler expects on its stack what the processor pushes: the old stack, if the ring changed, then the flags, CS,
+    // EIP, and perhaps an error code. We push it with GuestMemory, so on a bad stack the Guest dies instead of writing somewhere.
+    //
+    // The flags need a little lie. The real interrupt flag is always on while a Guest runs; what the Guest takes for its flag is the word
+    // in memory. So the frame gets that one, and a handler behind an interrupt gate starts with the word switched off, as it would on a
+    // processor of its own.
     /// <summary>Makes the Guest continue in a handler, as its processor would have (ABI 6.4).</summary>
     private void PushFrame(Gate gate, bool hasErrorCode)
     {
@@ -225,6 +267,7 @@ internal sealed class InterruptsAndTraps
             guest.Kill(KillReason.DisablingInterrupts);
         }
     }
+    // :*
 
     private void Push(ref uint stack, uint value)
     {

@@ -1,7 +1,11 @@
-// I/O: how bytes leave a Guest and how they come in. A Guest *binds* lists of buffers to a key and *sends* a list to a key; who else knows
-// the key is the peer. A key is an address, and what it means is decided by the page behind it: a page of the Guest's own makes the
-// Launcher the peer, a page of a file that other Guests map too makes one of them the peer. Bindings are therefore kept in one
-// table for all Guests, under the Host's lock.
+// P:300 I/O: how bytes leave a Guest and how they come in. Real devices are talked to through registers, and each has its own. A Guest of
+// lguest has just one way: it *sends* a list of buffers to a key, or it *binds* lists of buffers to a key and waits until they are
+// filled. Whoever else knows the key is the peer. This is called DMA here, since the bytes move without the processor of the Guest having
+// a part in it.
+//
+// A key is an address, and what it means is decided by the page behind it: a page of the Guest's own makes the Launcher the peer, a page
+// of a file that other Guests map too makes one of them the peer. With that one trick the same two calls serve a console and a network.
+// Bindings are therefore kept in one table for all Guests, under the Host's lock. :*
 
 using System.Buffers.Binary;
 using Lguest.Platform;

@@ -1,5 +1,9 @@
-// The last words of a Guest. Launchers and people know these texts since 2007, so they are reproduced to the letter: C's %li, %u, %#lx
-// and %p are written here in C#. Every reason that the Host can give stands in this file (ABI 12.3).
+// P:420 What does a hypervisor do with a Guest that breaks a rule? This one does not argue: no error codes, no second chances, the Guest
+// is killed and its Launcher is told why. It is a kindness in the end, because a Guest that misunderstood something and went on would be
+// harder to debug than a dead one with a reason.
+//
+// These are the last words of a Guest. Launchers and people know these texts since 2007, so they are reproduced to the letter: C's %li,
+// %u, %#lx and %p are written here in C#. Every reason that the Host can give stands in this file (ABI 12.3). :*
 
 using System.Text;
 

@@ -94,6 +94,9 @@ public static class LguestAbi
     public const uint ArenaFrames = (ShadowDirectories * 1024) + 3;
 }
 
+// H:310 An entry of a page table is a word: twenty bits say which frame, twelve say what is allowed and what has happened. The processor
+// itself sets two of them: *accessed* when an entry is used, *dirty* when the page is written to. The Guest wants to see these in its own
+// tables, so the Host has to set them there.
 /// <summary>Bits of page directory and page table entries.</summary>
 internal static class PageBits
 {

@@ -1,7 +1,10 @@
-// The door between a Launcher and its Guest: what used to be the file /dev/lguest. Its verbs are four requests and a read that runs the
-// Guest; they keep their names, their order of checks and their results, only the bytes became arguments. In 2007 the task that opened the
-// Guest owned it, and one other task, the Waker, was allowed to break in. Here any thread may hold the device, and the owner is
-// whichever thread is inside: a second one is turned away, except for the break.
+// P:200 The door between a Launcher and its Guest: what used to be the file /dev/lguest. A process that opened it and wrote the right
+// words into it had a Guest; a process that read from it ran the Guest, for as long as the read took. It is a charming interface: you
+// start a computer by reading a file.
+//
+// The verbs are four requests and the read. They keep their names, their order of checks and their results here; only the bytes became
+// arguments. In 2007 the task that opened the Guest owned it, and one other task, the Waker, was allowed to break in. Here any thread may
+// hold the device, and the owner is whichever thread is inside: a second one is turned away, except for the break. :*
 
 namespace Lguest.Host;
 

@@ -1,11 +1,15 @@
-// Shadow page tables. The Guest keeps ordinary page tables whose entries hold what it believes are physical addresses; the processor walks
-// tables of the Host's making. Those fill lazily, one fault at a time, and are emptied when the Guest says that it changed something,
-// as it would flush a TLB: a shadow entry is never newer than the Guest's own, only older. Four of these shadows are kept, so that a
-// Guest which switches between a few processes finds their tables warm. Each owns an AddressSpace, the processor's memory of it; every
-// change of an entry that was present is announced there.
+// P:700 Shadow page tables, the largest file of the Host. A kernel tells the processor by page tables which frame of memory is behind
+// each virtual address; whoever can write page tables can reach everything. So the Guest's kernel may have page tables, but the processor
+// must not use them.
 //
-// The proof of isolation is short. A directory entry names a table that this file allocated, a table entry names a frame that passed
-// the check against pfn_limit and that the Launcher mapped, and entry 1023 names the Switcher's table. Nothing else is ever written.
+// The Guest keeps ordinary page tables whose entries hold what it believes are physical addresses; the processor walks tables of the
+// Host's making. Those fill lazily, one fault at a time, and are emptied when the Guest says that it changed something, as it would flush
+// a TLB: a shadow entry is never newer than the Guest's own, only older. Four of these shadows are kept, so that a Guest which switches
+// between a few processes finds their tables warm. Each owns an AddressSpace, the processor's memory of it; every change of an entry that
+// was present is announced there.
+//
+// The proof of isolation is short. A directory entry names a table that this file allocated, a table entry names a frame that passed the
+// check against pfn_limit and that the Launcher mapped, and entry 1023 names the Switcher's table. Nothing else is ever written. :*
 
 using Lguest.X86;
 using Lguest.X86.Memory;
@@ -25,11 +29,24 @@ internal sealed class PageTables : IDisposable
     private readonly uint switcherTable;
     private readonly uint pageOffset;
     private readonly uint kernelIndex;
+    // H:300 Everything about shadow page tables follows from the question: when do the two sets of tables have to agree? The answer of
+    // every processor since the first with a TLB is: not always. A processor may remember an old translation until it is told to forget
+    // it, so kernels have learned to tell. For us, the shadow tables *are* the TLB, a large one. So the plan has four parts:
+    //
+    // - Fill: when the processor faults on an entry that is not there, look whether the Guest's tables allow the access, and if so, make
+    //   the entry.
+    // - Forget: when the Guest says that it changed something, drop what was made.
+    // - Switch: when the Guest changes to another page directory, find its shadow or take a new one.
+    // - Stay safe: whatever the Guest writes into its tables, make no entry that leads out of its memory.
+    //
+    // This is all the state there is. Compare it with the Guest's view: it may have hundreds of processes, each with a directory. Four
+    // are remembered.
     private readonly Shadow[] shadows = new Shadow[LguestAbi.ShadowDirectories];
     private int current;
     private uint randomState;
     private uint stackTop;
     private uint stackPages;
+    // :*
 
     /// <summary>Makes empty shadows; <see cref="TryStart"/> makes the first one usable.</summary>
     /// <param name="guest">The Guest.</param>
@@ -61,6 +78,8 @@ internal sealed class PageTables : IDisposable
     /// <summary>Guest physical address of the Guest directory that the current shadow mirrors.</summary>
     internal uint CurrentGuestDirectory => shadows[current].GuestDirectory;
 
+    // H:500 A Guest begins with one shadow, for the directory that the Launcher has built. It is empty, but for the Switcher's entry: the
+    // very first instruction of the Guest faults, is looked up, and is executed.
     /// <summary>Allocates the first shadow directory; false when the arena is exhausted.</summary>
     public bool TryStart(uint guestDirectory)
     {
@@ -72,6 +91,15 @@ internal sealed class PageTables : IDisposable
         return true;
     }
 
+    // H:330 Demand paging. The processor could not find an address in the shadow tables, or was not allowed to do there what it wanted.
+    // Walk the Guest's tables as the processor would have done: directory entry, table entry, permissions. If they say no, the fault is
+    // the Guest's own; its kernel may be waiting for it, perhaps to load a page from disk.
+    //
+    // If they say yes, the only thing wrong was that our shadow had not caught up. Make the entry, set the accessed bit in the Guest's
+    // table, and the dirty bit if this was a write; then let the Guest try again. It never knows.
+    //
+    // Everything read here may be nonsense, and it is the Guest's own nonsense: ReadWord kills a Guest whose directory entry points
+    // nowhere.
     /// <summary>Serves a page fault from the Guest's own tables (ABI 9.4).</summary>
     /// <returns>False when the fault is the Guest's own business.</returns>
     public bool DemandPage(uint address, uint errorCode)
@@ -116,6 +144,11 @@ internal sealed class PageTables : IDisposable
         return true;
     }
 
+    // H:410 SET_PTE: the Guest says that it changed one entry. It is a chance to be faster: the new entry comes with the call, so the
+    // Host can install it now and save the fault that would follow.
+    //
+    // Which shadow does it concern? The kernel's part of the address space is the same in every directory, so a change there goes to all
+    // four. A change in the user's part concerns one directory, if it is among the four at all; if not, there is nothing to correct.
     /// <summary>LHCALL_SET_PTE: the Guest changed an entry of one of its tables (ABI 9.5).</summary>
     public void SetPte(uint guestDirectory, uint address, uint guestEntry)
     {
@@ -138,6 +171,8 @@ internal sealed class PageTables : IDisposable
         }
     }
 
+    // H:400 SET_PMD: the Guest changed an entry of a directory, that is, a whole table of 4 MiB comes or goes. We do not look at the new
+    // value. The shadow's table is dropped and will be made again, entry by entry, when faults ask for it.
     /// <summary>LHCALL_SET_PMD: the Guest changed an entry of one of its directories (ABI 9.5).</summary>
     public void SetPmd(uint guestDirectory, uint index)
     {
@@ -152,6 +187,9 @@ internal sealed class PageTables : IDisposable
         }
     }
 
+    // H:430 The Guest's scheduler goes to another process and loads the register that names the page directory; here, it makes this call.
+    // If we have a shadow for that directory, all its entries are as they were left, and the switch costs nothing. A real TLB of the time
+    // would have been empty now.
     /// <summary>LHCALL_NEW_PGTABLE: the Guest switched its address space (ABI 9.6).</summary>
     public void NewPageTable(uint guestDirectory)
     {
@@ -167,6 +205,11 @@ internal sealed class PageTables : IDisposable
             return;
         }
 
+        // H:435 If not, a shadow has to be found for it. An unused one, or else a victim, chosen by dice: any rule that is clever about
+        // which one will be needed next can be outwitted by some pattern of processes, and dice cannot. The victim's user part is
+        // dropped; its kernel part is the same in all address spaces and stays.
+        //
+        // A new directory knows no stack yet, so the Guest's is pinned at once.
         int next = (int)(NextRandom() % LguestAbi.ShadowDirectories);
         bool blank = false;
         if (shadows[next].Space is null)
@@ -189,9 +232,13 @@ internal sealed class PageTables : IDisposable
         }
     }
 
+    // H:440 A process exits, or forks: its kernel changes so many entries that it does not name them. It flushes the user part of the
+    // current directory, and so do we.
     /// <summary>LHCALL_FLUSH_TLB with 0: the user part of the current address space changed (ABI 9.7).</summary>
     public void FlushUser() => DropRange(shadows[current], kernelIndex);
 
+    // H:470 When the kernel's own mappings change, everything may be wrong, in all directories. Drop it all. It sounds terrible, and it
+    // is only as bad as a cold TLB.
     /// <summary>LHCALL_FLUSH_TLB with 1: anything may have changed (ABI 9.7).</summary>
     public void FlushAll()
     {
@@ -204,6 +251,7 @@ internal sealed class PageTables : IDisposable
         }
         PinStack();
     }
+    // :*
 
     /// <summary>Remembers the ring-1 stack and maps it now, because direct traps push onto it with no Host involved (ABI 9.8).</summary>
     /// <param name="top">First virtual address above the stack.</param>
@@ -229,6 +277,9 @@ internal sealed class PageTables : IDisposable
         }
     }
 
+    // H:360 Pinning. The stack for direct traps has to be there before it is needed. It is simply faulted in, by hand, as if the Guest
+    // had just written to it. If that does not work, the Guest's tables do not have it either, and its next trap would have been its
+    // last.
     private void PinStack()
     {
         for (uint i = 0; i < stackPages; i++)
@@ -249,6 +300,9 @@ internal sealed class PageTables : IDisposable
             && (machine.Read<uint>(TableEntryAddress(directoryEntry, address)) & Both) == Both;
     }
 
+    // H:415 And this is the change itself. An entry that is not present, or was never accessed, is not installed: the shadow's entry is
+    // cleared, and a fault will tell when somebody needs the new one. That also keeps the promise about accessed and dirty bits, which
+    // only the fault can set.
     private void SetPte(Shadow shadow, uint address, uint guestEntry)
     {
         uint index = address >> 22;
@@ -271,6 +325,11 @@ internal sealed class PageTables : IDisposable
         ReplaceEntry(shadow, directoryEntry, address, shadowEntry);
     }
 
+    // H:335 A shadow directory has 1024 entries, each for 4 MiB, and most stay empty. When a fault needs a table that is not there, take
+    // a frame from the arena and enter it, with the flags that the Guest's own directory entry has.
+    //
+    // The last entry belongs to the Switcher. A Guest that wants to map something there is lost; that window was named as reserved when
+    // it said hello.
     /// <summary>Finds or makes the shadow table for a directory index; false when that killed the Guest.</summary>
     private bool TryGetTable(Shadow shadow, uint index, uint guestDirectoryEntry, out uint directoryEntry)
     {
@@ -303,6 +362,11 @@ internal sealed class PageTables : IDisposable
         return true;
     }
 
+    // H:350 Which frame? In 2007 the Host had to ask the Linux around it where the Launcher's page was at the moment, and to keep it
+    // there while the Guest used it. Here a Guest's "physical" frame number *is* the number of the frame in machine memory, so there is
+    // nothing to find, only to check: a frame number above pfn_limit would be somebody else's memory, for example these very tables.
+    //
+    // Two more bits are refused, since they steer caches in ways that a Guest has no business with.
     private bool CheckTableEntry(uint guestEntry)
     {
         bool allowed = (guestEntry & (PageBits.WriteThrough | PageBits.PageAttribute)) == 0
@@ -314,6 +378,10 @@ internal sealed class PageTables : IDisposable
         return allowed;
     }
 
+    // H:340 From the Guest's entry to ours. Two bits differ. *Global* goes, for it would make the processor keep the entry across
+    // switches. And a page that is not dirty yet is entered read-only, even if the Guest allows writing: so the first write faults, the
+    // fault sets the dirty bit in the Guest's table, and only then the entry becomes writable. That is how the Guest gets correct dirty
+    // bits from a processor that has never seen its tables.
     /// <summary>Makes a shadow entry of a checked Guest entry; false when that killed the Guest.</summary>
     /// <remarks>A page that is not dirty yet stays read-only, so that the first write faults and the dirty bit can be set.</remarks>
     private bool TryShadowEntry(uint guestEntry, out uint shadowEntry)
@@ -333,6 +401,8 @@ internal sealed class PageTables : IDisposable
         return true;
     }
 
+    // H:420 Writing the entry. If the old one was present, the processor may have it in its own TLB, and must be told. If it was not,
+    // there is nothing to forget, because a TLB does not remember what is missing. This one comparison saves most flushes.
     private void ReplaceEntry(Shadow shadow, uint directoryEntry, uint address, uint shadowEntry)
     {
         uint entryAddress = TableEntryAddress(directoryEntry, address);
@@ -344,6 +414,7 @@ internal sealed class PageTables : IDisposable
         }
     }
 
+    // H:445 Dropping a range walks over the entries that are not zero, and tells the processor once, at the end.
     /// <summary>Drops the directory entries below <paramref name="end"/>.</summary>
     private void DropRange(Shadow shadow, uint end)
     {
@@ -362,6 +433,8 @@ internal sealed class PageTables : IDisposable
         }
     }
 
+    // H:450 A table that is dropped goes back to the arena whole. Its entries need no visit: they hold no claim on the frames they name.
+    // (In 2007 each held a reference to a page of the Launcher, and had to release it.)
     private bool ReleaseTable(Shadow shadow, uint index)
     {
         uint entryAddress = shadow.EntryAddress(index);
@@ -376,6 +449,8 @@ internal sealed class PageTables : IDisposable
         return true;
     }
 
+    // H:480 A new directory is empty except for its last entry, which maps the Switcher's pages. They must be there in every address
+    // space, because the processor looks for its GDT, IDT and TSS by virtual addresses, at any moment.
     private bool TryAllocateDirectory(Shadow shadow)
     {
         if (!machine.TryAllocateFrame(out uint frame))
@@ -397,6 +472,8 @@ internal sealed class PageTables : IDisposable
         return true;
     }
 
+    // H:320 Two small things that the rest uses. A shadow is known by the address of the Guest's directory. And the index of an entry is
+    // cut out of the address: ten bits for the directory, ten for the table, twelve remain for the byte in the page.
     /// <summary>The shadow of a Guest directory. Address 0 is the mark of a slot that was never used, so it is never found.</summary>
     private int Find(uint guestDirectory)
     {
@@ -409,6 +486,7 @@ internal sealed class PageTables : IDisposable
         }
         return NotFound;
     }
+    // :*
 
     private uint NextRandom()
     {

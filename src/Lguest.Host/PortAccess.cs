@@ -1,5 +1,4 @@
-// Linux cannot be talked out of probing a few legacy ports. In ring 1 those instructions fault, and the Host answers like an empty bus:
-// what is written goes nowhere, what is read is all ones. Everything else that faults is the Guest's own affair.
+// The only instructions of a Guest that the Host understands: IN and OUT, which an old PC's kernel cannot leave alone.
 
 namespace Lguest.Host;
 
@@ -8,6 +7,13 @@ internal static class PortAccess
 {
     private const byte OperandSizePrefix = 0x66;
 
+    // H:130 Once, the Host has to understand an instruction. Linux probes a few ports of the old PC while it boots, with IN and OUT, and
+    // cannot be talked out of it. In ring 1 these fault; so the Host looks at the bytes at EIP and, if they are such an instruction,
+    // answers like an empty bus: what is written goes nowhere, what is read is all ones. Then it steps over it.
+    //
+    // Mind that reading the instruction means to trust EIP, which is the Guest's. It is a kernel address or it is not looked at, and
+    // GuestMemory checks it like any other. Most hypervisors do this sort of work all day long, for every instruction that touches a
+    // device; here it happens a handful of times in a Guest's life.
     /// <summary>Executes the instruction at EIP if it is IN or OUT.</summary>
     /// <returns>False when it is something else.</returns>
     public static bool TryEmulate(Guest guest)
@@ -54,4 +60,5 @@ internal static class PortAccess
         guest.Memory.ReadBlock(address, opcode);
         return opcode[0];
     }
+    // :*
 }

@@ -1,6 +1,11 @@
-// Segments. A Guest kernel believes that it owns the GDT, and mostly it may: the Host only insists that no descriptor of the Guest gives
-// ring 0, keeps the four entries that are its own business, and marks everything accessed, because the processor could not do so
-// itself in a table that the Guest sees read-only. Whatever else is wrong with a descriptor, the processor will say when it is used.
+// P:600 Segments are the oldest part of this processor. In 1978 they were a way to reach more than 64 KiB; in 1982 they got limits and
+// privilege levels; in 1985 paging came and did nearly all of it better. Since then every system makes its segments begin at 0 and end at
+// 4 GiB, and wishes that they were gone. But they still decide one thing: the two lowest bits of the code segment's selector are the ring
+// that the processor is in. Who could write any descriptor into the GDT, the table of segments, could give himself ring 0.
+//
+// A Guest kernel believes that it owns the GDT, and mostly it may: the Host only insists that no descriptor of the Guest gives ring 0,
+// keeps the four entries that are its own business, and marks everything accessed, because the processor could not do so itself in a
+// table that the Guest sees read-only. Whatever else is wrong with a descriptor, the processor will say when it is used. :*
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
@@ -39,6 +44,10 @@ internal sealed class Segments
         table[KernelDataEntry] = FlatRing1Data;
     }
 
+    // H:605 The whole table comes with one call, and is copied, fixed and marked for the next entry. LOAD_TLS replaces three entries
+    // only, which change with every task switch: each thread's own data hang on them.
+    //
+    // (The Host of 2007 had a bug here: a count above 32 killed the Guest, but the copying beyond the table happened all the same.)
     /// <summary>LHCALL_LOAD_GDT: replaces the first entries (ABI 8.4).</summary>
     public void LoadGdt(uint address, uint count)
     {
@@ -59,6 +68,7 @@ internal sealed class Segments
         FixUp(LguestAbi.TlsFirstEntry, LguestAbi.TlsEntries);
         guest.Changed |= ChangedTables.Tls;
     }
+    // :*
 
     /// <summary>Copies into the state page what the Guest changed since the last entry.</summary>
     public void CopyIn(Switcher switcher, ChangedTables changed)
@@ -80,6 +90,9 @@ internal sealed class Segments
         }
     }
 
+    // H:600 Four entries are the Host's own, whatever the Guest writes there: the Host's code and data segments in ring 0, through which
+    // every default gate leads, and the TSS, which tells the processor where ring 1's stack is. The last one, for double faults, is kept
+    // empty. The Guest's wish is stored but never reaches the processor.
     /// <summary>Entries where the Guest's wish is ignored.</summary>
     private static bool IsIgnored(int entry) => entry is LguestCodeEntry or LguestDataEntry or TssEntry or DoubleFaultTssEntry;
 
@@ -94,6 +107,7 @@ internal sealed class Segments
         DoubleFaultTssEntry => 0,
         _ => table[entry],
     };
+    // :*
 
     private void Copy(uint address, int first, int count)
     {
@@ -106,6 +120,16 @@ internal sealed class Segments
         }
     }
 
+    // H:610 And every other entry is made harmless. Ring 0 becomes ring 1: that is the whole isolation by segments. Call gates and task
+    // segments, which are not segments at all but doors, are marked as not present. The accessed bit is set, because the processor sets
+    // it in the table when it first loads a segment, and the table is read-only.
+    //
+    // The rest may be wrong in any way it likes. If the Guest loads a bad descriptor, the processor raises the fault, in the Guest or, on
+    // the way in, in the Switcher's name.
+    //
+    // That was the Host. It has prepared everything, and now somebody has to cross the border:
+    //
+    //   lguest tour switcher
     private void FixUp(int first, int count)
     {
         for (int i = first; i < first + count; i++)
@@ -128,4 +152,5 @@ internal sealed class Segments
             table[i] = ((ulong)high << 32) | (uint)table[i];
         }
     }
+    // :*
 }

@@ -5,6 +5,9 @@ using System.Runtime.InteropServices;
 
 namespace Lguest.Host;
 
+// S:020 This is the form in which a Guest's processor is put away: eighteen words. Their order looks arbitrary, and it is history: it is
+// the order in which the assembler of 2007 pushed registers while the stack pointer ran down through the register page, and the last five
+// are what the processor itself pushes when it enters ring 0.
 /// <summary>struct lguest_regs: the saved state of the Guest's processor, 72 bytes.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct LguestRegisters
@@ -28,6 +31,7 @@ internal struct LguestRegisters
     public uint Esp;
     public uint Ss;
 }
+// :*
 
 /// <summary>Offsets in the register page.</summary>
 internal static class RegisterPage

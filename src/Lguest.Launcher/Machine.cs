@@ -1,6 +1,14 @@
-// The Launcher: it builds a machine in an address space that is the Guest's memory, and then stands at the Guest's side for its whole life,
-// serving its devices whenever the Host comes back from running it (ABI 2.1 and 10.8). What the original does in a process of its own, this
-// class does on a thread of its own; death, which ends the process there, is a result here.
+// P:100 The Launcher. Somebody has to do for the Guest what a firmware, a boot loader and a box of chips do for a real system: find
+// memory, put a kernel into it, and answer when the kernel talks to its console or its disk. That is the Launcher. It needs no privilege,
+// and it needs to know very little, because everything difficult is the Host's.
+//
+// In 2007 the Launcher was a program of its own, one process a Guest, and the Guest's physical memory was simply that process's memory
+// from address 0 on: where the Guest says "physical 0x1000", the Launcher could say "my byte at 0x1000". Therefore it was linked to run
+// at a high address, out of its Guest's way. Here a machine's memory is an object (MachineMemory) and the Launcher is this class, on a
+// thread of its own; several fit into one process. A Guest's death, which was the process's end, is a result here.
+//
+// It builds a machine first, and then stands at the Guest's side for its whole life, serving its devices whenever the Host comes back
+// from running it (ABI 2.1 and 10.8). :*
 
 using Lguest.Host;
 using Lguest.Launcher.Devices;

@@ -128,7 +128,7 @@ public sealed unsafe partial class DescriptorStream : Stream
                 _ = Poll(ref poll, 1, -1);
                 return;
             default:
-                throw new IOException(Marshal.GetPInvokeErrorMessage(error));
+                throw new IOException(Marshal.GetPInvokeErrorMessage(error), error);
         }
     }
 

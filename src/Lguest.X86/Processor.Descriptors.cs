@@ -162,6 +162,24 @@ public sealed unsafe partial class Processor
         }
     }
 
+    // S:100 The crossing, a play in two scenes. *Scene one: a border post at night. On this side lies the realm of C#, ring 0, brightly
+    // lit. On the other side it is dark, and somebody is breathing.*
+    //
+    //   HOST       You want to go over? Papers.
+    //   PROCESSOR  Nine pieces. Four selectors for data.
+    //   HOST       Look them up, one by one. In the table over there, not in your memory.
+    //   PROCESSOR  GS, that is one of the thread's own segments. FS. DS, ES: flat. All in order.
+    //   HOST       And had one of them not been?
+    //   PROCESSOR  Then I would raise a fault, here, in your ring, before anything happened.
+    //   HOST       I would find number 256 in the book, and look for somebody to give it to. Go on.
+    //   PROCESSOR  A code segment, with the address of the next instruction. Ring 1.
+    //   HOST       Not ring 0? Some have tried.
+    //   PROCESSOR  Ring 1. Flags: interrupts on. A stack, of the same ring.
+    //   HOST       Then go. Take nothing of mine with you.
+    //   PROCESSOR  Whatever segment is too good for ring 1, I drop at the gate.
+    //
+    // *He steps over. It is not as if he were somebody else on the other side. He only forgets, at once and completely, that there is
+    // this one.*
     /// <summary>Leaves the Host's ring for ring 1, 2 or 3 as the instructions <c>pop %gs; pop %fs; pop %ds; pop %es; iret</c> would.</summary>
     /// <returns>
     /// False when a register cannot be loaded; <paramref name="fault"/> is the exception that ring 0 would have seen, and the state is
@@ -197,6 +215,7 @@ public sealed unsafe partial class Processor
             return false;
         }
     }
+    // :*
 
     /// <summary>Replaces EFLAGS whole, and what the engines derive from it.</summary>
     internal void SetEflags(uint value)

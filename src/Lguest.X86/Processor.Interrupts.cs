@@ -104,6 +104,28 @@ public sealed unsafe partial class Processor
         hostExitPending = true;
     }
 
+    // S:110 *Scene two: the other side, an instant later; or much later, who could tell.*
+    //
+    //   GUEST      I only wanted to read a byte.
+    //   PROCESSOR  There is no page at that address. Fourteen.
+    //   GUEST      Fourteen! I have a handler for that. It is in my table.
+    //   PROCESSOR  Mine says something else. Gate fourteen: code segment 0x50, and that one is ring 0.
+    //   GUEST      But I am ring 0!
+    //   PROCESSOR  (politely) You are ring 1.
+    //
+    // *They have reached the gate. Light falls through it.*
+    //
+    //   HOST       That is far enough. What is it this time?
+    //   PROCESSOR  Vector 14, error 0: he only wanted to read. And there is the address.
+    //   HOST       Leave him as he is. I shall see to it.
+    //
+    // *The Guest stands still, in the middle of an instruction that has never begun. Curtain. Somebody behind the curtain.*
+    //
+    //   GUEST'S PROGRAM  INT 0x80!
+    //   PROCESSOR        Gate 128: code segment 0x61, ring 1. That is in your own country; you need not ask anybody. Pass.
+    //
+    // Follow the checks in the code: a gate that is none, a gate that the caller may not use, a segment that is not code. All of them are
+    // the manual's. One line is ours, the one that asks who owns ring 0.
     /// <summary>Follows the gate of a vector. On success NextEip is the handler; a refusal throws with nothing changed.</summary>
     private void Deliver(byte vector, uint errorCode, EventSource source, uint returnEip)
     {
@@ -171,6 +193,7 @@ public sealed unsafe partial class Processor
         SetPrivilegeLevel(ring);
         NextEip = handler;
     }
+    // :*
 
     /// <summary>Pushes the frame onto the stack that the handler will run on, and makes that stack current.</summary>
     private void PushInterruptFrame(int ring, int size, uint returnEip, uint? errorCode, uint external)

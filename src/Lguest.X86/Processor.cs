@@ -1,6 +1,14 @@
-// The processor: a complete IA-32 of the Pentium III generation that knows nothing of lguest. It is one class because silicon is one
-// thing; its parts are files: memory access and paging, segments, exceptions and gates, operands, and the engines that execute. The
-// instructions themselves live in Instructions/, one file a family.
+// P:450 The processor. In 2007 the Guest ran on the real one, and only what was forbidden in ring 1 came to the Host. We have no ring 0
+// to receive it in, so the processor is a program: it fetches the Guest's instructions, decodes them and does what the manual says. It is
+// a complete IA-32 of the Pentium III generation.
+//
+// The important point is that it knows nothing of lguest. It walks page tables, checks privilege levels and follows gates as silicon
+// does. The Host prepares the same tables that it would prepare for silicon, and from then on the Guest cannot tell the difference. There
+// is a single concession, the option HostOwnsRing0: where a gate leads into ring 0, no code is waiting there, but Run() returns. So
+// ring 0 is whoever called Run(), and that is the Host.
+//
+// It is one class because silicon is one thing; its parts are files: memory access and paging, segments, exceptions and gates, operands,
+// and the engines that execute. The instructions themselves live in Instructions/, one file a family. :*
 
 using System.Runtime.InteropServices;
 using Lguest.X86.Execution;

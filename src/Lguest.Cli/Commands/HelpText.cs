@@ -12,6 +12,7 @@ internal static class HelpText
           lguest run [options]                   boot a kernel of your choice
           lguest [options] <megabytes> <kernel> [kernel arguments...]
                                                  the original command line of 2007
+          lguest tour [chapter]                  explain this program by its own sources
 
         Options of 'lguest run':
           --kernel FILE      i386 vmlinux or bzImage with CONFIG_LGUEST_GUEST; the default Guest's without it

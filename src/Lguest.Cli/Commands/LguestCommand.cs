@@ -1,5 +1,6 @@
 // `lguest` itself. Without a word it boots the default Guest; with words it is the command of 2007, which takes the megabytes and the
-// kernel as its first two (ABI 11). `run` is a word of ours only when it comes first, so that the original form may hand it to a kernel.
+// kernel as its first two (ABI 11). `run` and `tour` are words of ours only when they come first, so that the original form may hand them to a
+// kernel.
 
 using System.CommandLine;
 using System.CommandLine.Help;
@@ -29,6 +30,10 @@ internal static class LguestCommand
         if (args is ["run", ..])
         {
             root.Subcommands.Add(RunCommand.Create());
+        }
+        else if (args is ["tour", ..])
+        {
+            root.Subcommands.Add(TourCommand.Create());
         }
 
         ParseResult parsed = root.Parse(args, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });

@@ -1,6 +1,12 @@
 // From bytes to operations. Iced says what an instruction is; this file decides how the interpreter will run it: the forms that carry
 // most of a program's time get operations of their own, everything else is a call of its reference handler. The choice is made once
 // for each block, so it may cost something.
+//
+// M:020 The interpreter executes a few hundred million instructions a second, a real processor a few thousand million. What it cannot get
+// rid of is the dispatch: for each small operation, fetch it and jump to its case. A translator would write out the machine code of a
+// block once, one piece behind the other, and then there is nothing left to dispatch. Everything it needs is there: blocks, the soft-TLB
+// whose hit path is a few instructions, and reference handlers to call for all that it does not know. The test for it is there as well:
+// the same random programs must end in the same state. :*
 
 using Iced.Intel;
 using Lguest.X86.Instructions;

@@ -1,7 +1,14 @@
-// What the interpreter executes: IA-32 instructions cut into small operations of sixteen bytes, decoded once and run many times. A
-// register form is one operation; an instruction that computes on memory becomes load, compute and store around a temporary register,
+// P:460 How can a program be a processor and not be hopelessly slow? Reading the same bytes of an instruction again each time it runs,
+// and finding out again what they mean, would cost most of the time. So instructions are decoded once, in runs that are called *blocks*,
+// and cut into small operations of sixteen bytes; then the block runs as often as the Guest likes.
+//
+// A register form is one operation; an instruction that computes on memory becomes load, compute and store around a temporary register,
 // so that a handful of loads and stores serves every kind of arithmetic. Only the first operation of an instruction can fault, and
-// whenever a fast operation meets something unusual, the whole instruction goes to its reference handler instead.
+// whenever a fast operation meets something unusual, the whole instruction goes to its reference handler instead, which is slow, exact,
+// and written for reading.
+//
+// Decoded code has one enemy: a Guest that overwrites the bytes it came from. BlockCache remembers which frames hold code, and a write to
+// one of those drops its blocks. :*
 
 using System.Runtime.InteropServices;
 

@@ -1,10 +1,20 @@
-// One page directory and what the processor remembers of it. Real silicon forgets its whole TLB at every change of CR3; a Host that
-// keeps several shadow directories can let each keep its own, so that a context switch of the Guest only swaps a reference.
+// P:470 Nearly every instruction touches memory, and every address in it is virtual: the processor has to find the frame behind it by
+// walking through two levels of tables. Silicon remembers recent results in a *TLB*, translation lookaside buffer. So do we, in ordinary
+// memory: the soft-TLB. A hit costs one comparison and one addition, and then the address is a pointer.
+//
+// Real silicon forgets its whole TLB at every change of CR3, which names the page directory. A Host that keeps several shadow directories
+// can let each keep its own TLB, so that a context switch of the Guest only swaps a reference. :*
 
 using Lguest.Platform;
 
 namespace Lguest.X86.Memory;
 
+// H:370 Below the shadow tables there is a second memory of translations, the soft-TLB. It belongs to the processor, and the Host only
+// tells it when to forget, as it would tell silicon.
+//
+// An entry has two tags, because it is one thing to know that a page can be read and another that it can be written without anybody
+// having to notice. A page that is not dirty, or that code was decoded from, has a read tag only: the write goes the slow way, where it
+// is noticed.
 /// <summary>One entry of the data TLB. A tag is the linear page address, or 1 where the access is not known to be allowed.</summary>
 internal struct TlbEntry
 {
@@ -27,6 +37,7 @@ internal struct ExecuteEntry
     /// <summary>Machine frame.</summary>
     public uint Frame;
 }
+// :*
 
 /// <summary>The translations that the processor remembers for one directory and one kind of privilege.</summary>
 internal sealed unsafe class SoftTlb

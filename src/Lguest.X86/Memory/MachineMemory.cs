@@ -29,6 +29,14 @@ public sealed unsafe class MachineMemory : IDisposable
     /// <summary>Frames that a 32-bit physical address can name.</summary>
     public const uint FrameCount = 1 << 20;
 
+    // M:008 In 2007 the pages of a running Guest were pinned: the Linux below could not take them away, which is why only root was
+    // allowed to have Guests. Ours are ordinary memory of a process, and the system below may do with them what it likes, so nobody needs
+    // to be root.
+    //
+    // But the other half is missing. A page that a Guest has touched once is never given back, even if its kernel has long freed it. Real
+    // hypervisors have a *balloon* for that: a driver in the Guest that asks its own kernel for memory, does not use it, and tells the
+    // Host which pages these are. It would be a new device type, a page of driver, and one call of the host system here. How do you make
+    // sure that a Guest which lies hurts nobody but itself? :*
     private const byte HoldsCode = 1;
 
     private readonly HostMemory tableMemory = new(FrameCount * (nuint)sizeof(nint));

@@ -1,0 +1,175 @@
+// The tour (ABI 14): its marks in the sources are complete, in order and unique, and the command prints what they mark.
+
+using System.Text.RegularExpressions;
+using Lguest.Cli.Tour;
+
+namespace Lguest.Cli.Tests;
+
+public partial class TourTests
+{
+    private const int ShortestProse = 12;
+    private const int LongestCode = 110;
+
+    private static readonly IReadOnlyList<SourceText> Sources = [.. SourceText.All];
+
+    /// <summary>The numbers of ABI 14.2, but for those that docs/decisions/038 leaves out.</summary>
+    private static readonly Dictionary<char, int[]> Promised = new()
+    {
+        ['P'] = [10, 100, 200, 300, 400, 500, 600, 700, 800, 900],
+        ['H'] =
+        [
+            10, 30, 100, 110, 120, 130, 200, 210, 220, 230, 235, 240, 250, 260, 300, 310, 320, 330, 340, 350, 360, 400, 410, 420, 430, 435, 440, 450,
+            470, 480, 500, 510, 520, 600, 610,
+        ],
+        ['S'] = [10, 100],
+    };
+
+    public static TheoryData<char> Chapters => [.. Promised.Keys];
+
+    [Theory]
+    [MemberData(nameof(Chapters))]
+    public void Abi_14_2_EveryPromisedSectionIsThere(char letter) => Assert.Empty(Promised[letter].Except(Sections(letter).Select(static section => section.Number)));
+
+    [Theory]
+    [MemberData(nameof(Chapters))]
+    public void EverySectionSpeaksBeforeItShows(char letter) => Assert.Empty(Sections(letter)
+        .Where(static section => string.Join(' ', section.Prose).Split(' ', StringSplitOptions.RemoveEmptyEntries).Length < ShortestProse)
+        .Select(static section => $"{section.Number} in {section.Path}"));
+
+    [Theory]
+    [MemberData(nameof(Chapters))]
+    public void EverySectionEndsSomewhere(char letter) => Assert.Empty(Sections(letter)
+        .Where(static section => section.Code.Count > LongestCode)
+        .Select(static section => $"{section.Number} in {section.Path}"));
+
+    [Theory]
+    [MemberData(nameof(Chapters))]
+    public void EveryChapterLeadsToTheNext(char letter)
+    {
+        int next = Chapter.All.TakeWhile(chapter => chapter.Letter != letter).Count() + 1;
+        string last = string.Join('\n', Sections(letter)[^1].Prose);
+        Assert.Contains(next < Chapter.All.Count ? $"\n  lguest tour {Chapter.All[next].Name}" : "lguest", last);
+    }
+
+    [Fact]
+    public void ASectionGoesToTheEndMarkTheNextSectionOrTheEndOfTheFile()
+    {
+        var file = new SourceText("a.cs",
+        [
+            "// H:020 Two.", "// More.", "", "    two();", "    // S:010 Elsewhere.", "    still();", "// H:010 One. :*", "skipped();", "// H:030 Three", "three();", "// :*",
+            "skipped();", "// H:040 Four", "four();",
+        ]);
+        TourSection[] sections = [.. TourSection.Read(Chapter.Find("H")!, [file])];
+        Assert.Equal([10, 20, 30, 40], sections.Select(static section => section.Number));
+        Assert.Equal(["One.", "Two.|More.", "Three", "Four"], sections.Select(static section => string.Join('|', section.Prose)));
+        Assert.Equal(["", "two();|// Elsewhere.|still();", "three();", "four();"], sections.Select(static section => string.Join('|', section.Code)));
+    }
+
+    [Fact]
+    public void OnlyWhatAPatchAddsIsToldPieceByPiece()
+    {
+        var patch = new SourceText("p.patch",
+        [
+            "diff --git a/x.c b/x.c", "--- a/x.c", "+++ b/x.c", "@@ -1,2 +1,5 @@", " /* G:001 Not ours. */", "+/*", "+ * G:010 Ten", "+ * and more.", "+ */", "+int\ta;", "-int b;",
+            "@@ -9,1 +12,2 @@", "+int c;", "diff --git a/y.S b/y.S", "+++ b/y.S", "@@ -0,0 +1,2 @@", "+/* G:020 Twenty :*/", "+nop",
+        ]);
+        TourSection[] sections = [.. TourSection.Read(Chapter.Find("guest")!, SourceText.AddedBy(patch))];
+        Assert.Equal(["p.patch: x.c", "p.patch: y.S"], sections.Select(static section => section.Path));
+        Assert.Equal(["Ten|and more.", "Twenty"], sections.Select(static section => string.Join('|', section.Prose)));
+        Assert.Equal(["int     a;", ""], sections.Select(static section => string.Join('|', section.Code)));
+    }
+
+    [Fact]
+    public void ANumberThatOccursTwiceIsAnError()
+    {
+        SourceText[] files = [new("a.cs", ["// H:010 One. :*"]), new("b.cs", ["// H:010 One. :*"])];
+        Assert.Contains("H:010 is in a.cs and in b.cs", Assert.Throws<InvalidDataException>(() => TourSection.Read(Chapter.Find("host")!, files)).Message);
+    }
+
+    [Fact]
+    public void ProseIsFilledAndListsAndVersesStandAsTheyAre()
+    {
+        var output = new StringWriter();
+        var section = new TourSection(1, "a.cs", ["One two", "three four.", "", "- five six seven", "  eight", "", "  nine", "    ten"], ["if (x)"]);
+        new TourPrinter(output, colours: false, width: 12).Print(Chapter.All[4], [section]);
+        Assert.Equal(
+            """
+            == V. Host ==
+
+            [ a.cs ]
+
+            One two
+            three four.
+
+            - five six
+              seven
+              eight
+
+              nine
+                ten
+
+                if (x)
+            """,
+            output.ToString().ReplaceLineEndings("\n").TrimEnd());
+    }
+
+    [Fact]
+    public async Task TourListsTheChapters()
+    {
+        CommandResult result = await CommandProcess.RunAsync("", "tour");
+        Assert.Equal((0, ""), (result.ExitStatus, result.Errors));
+        Assert.All(Chapter.All, chapter => Assert.Contains($"lguest tour {chapter.Name}", result.Output));
+    }
+
+    [Theory]
+    [InlineData("host", "== V. Host ==\n\n[ src/Lguest.Host/")]
+    [InlineData("S", "== VI. Switcher ==\n\n[ src/Lguest.Host/Switcher.cs ]\n\nWe stand at the border.")]
+    [InlineData("all", "== I. Preparation ==\n\n[ src/Lguest.Cli/Program.cs ]\n\nWelcome to lguest.")]
+    public async Task TourPrintsAChapterWithoutItsMarks(string word, string beginning)
+    {
+        CommandResult result = await CommandProcess.RunAsync("", "tour", word);
+        Assert.Equal((0, ""), (result.ExitStatus, result.Errors));
+        Assert.StartsWith(beginning, result.Output);
+        Assert.Empty(Marks().Matches(result.Output));
+        Assert.DoesNotContain('\u001b', result.Output);
+        Assert.DoesNotContain(result.Output.Split('\n'), static line => line.EndsWith(' '));
+    }
+
+    [Fact]
+    public async Task AnUnknownChapterGivesTheListInOneLine() => Assert.Equal(
+        new CommandResult(1, "", "lguest: there is no chapter cellar: preparation, guest, drivers, launcher, host, switcher, mastery and all are known\n"),
+        await CommandProcess.RunAsync("", "tour", "cellar"));
+
+    [Fact]
+    public async Task TourIsAWordOfOursOnlyWhenItComesFirst()
+    {
+        CommandResult result = await CommandProcess.RunAsync("", "4", "/no/such/kernel", "tour");
+        Assert.Equal((1, "lguest: kernel /no/such/kernel does not exist.\n"), (result.ExitStatus, result.Errors));
+    }
+
+    [Fact]
+    public async Task AReaderWhoHasSeenEnoughEndsTheTourQuietly()
+    {
+        using var process = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(
+            "bash", ["-c", "dotnet \"$0\" tour all | head -n 1; echo ${PIPESTATUS[0]}", CommandProcess.Program])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        Assert.Equal(new CommandResult(0, "== I. Preparation ==\n0\n", ""), await CommandProcess.EndAsync(process));
+    }
+
+    [Fact]
+    public async Task ATerminalGetsColours()
+    {
+        using var terminal = new PseudoTerminal("dotnet", CommandProcess.Program, "tour", "switcher");
+        Assert.Equal(0, await terminal.WaitForExitAsync());
+        await terminal.WaitForAsync("\u001b[");
+    }
+
+    private static IReadOnlyList<TourSection> Sections(char letter) => TourSection.Read(Chapter.Find(letter.ToString())!, Sources);
+
+    [GeneratedRegex(@":\*|^\W*[PGDLHSM]:[0-9]{3}\b", RegexOptions.Multiline)]
+    private static partial Regex Marks();
+}
