@@ -48,7 +48,7 @@ internal sealed class Guest : IDisposable
         PageTables = new PageTables(this, processor, switcher.TableFrame, PageOffset, request.Seed ?? (uint)Random.Shared.Next(1, int.MaxValue));
     }
 
-    /// <summary>Slot number in the registry (guestid).</summary>
+    /// <summary>The number that no other Guest of this machine has (guestid).</summary>
     public ushort Id { get; }
 
     /// <summary>First kernel virtual address: virtual minus physical address of the kernel's linear map.</summary>

@@ -7,7 +7,8 @@ namespace Lguest.Host;
 /// <remarks>Thread-safe.</remarks>
 public sealed class LguestHost
 {
-    private readonly bool[] taken;
+    private readonly int maximumGuests;
+    private readonly Dictionary<ushort, GuestIdentity> identities = [];
     private readonly DmaTable dma;
 
     /// <summary>Makes a Host without Guests.</summary>
@@ -17,7 +18,7 @@ public sealed class LguestHost
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maximumGuests, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(maximumGuests, 1 << 16);
-        taken = new bool[maximumGuests];
+        this.maximumGuests = maximumGuests;
         dma = new DmaTable(InterGuestLock);
     }
 
@@ -30,46 +31,46 @@ public sealed class LguestHost
     /// <summary>How other processes reach this Host's Guests.</summary>
     internal Courier Courier => dma.Courier;
 
-    /// <summary>Makes a Guest in the lowest free slot; its number is the Guest's identity.</summary>
+    /// <summary>Makes a Guest, if there is room for one more.</summary>
     internal LguestError TryCreateGuest(InitializeRequest request, out Guest? guest)
     {
-        int slot;
+        guest = null;
+        GuestIdentity? identity;
         lock (InterGuestLock)
         {
-            slot = Array.IndexOf(taken, false);
-            if (slot < 0)
+            identity = identities.Count < maximumGuests ? GuestIdentity.TryTake() : null;
+            if (identity is null)
             {
-                guest = null;
                 return LguestError.NoSpace;
             }
-            taken[slot] = true;
+            identities.Add(identity.Number, identity);
         }
-        guest = null;
         try
         {
-            return Guest.TryCreate((ushort)slot, request, dma, out guest);
+            return Guest.TryCreate(identity.Number, request, dma, out guest);
         }
         finally
         {
             if (guest is null)
             {
-                FreeSlot(slot);
+                Forget(identity.Number);
             }
         }
     }
 
-    /// <summary>Ends a Guest and frees its slot.</summary>
+    /// <summary>Ends a Guest and makes room for another.</summary>
     internal void Release(Guest guest)
     {
         guest.Dispose();
-        FreeSlot(guest.Id);
+        Forget(guest.Id);
     }
 
-    private void FreeSlot(int slot)
+    private void Forget(ushort id)
     {
         lock (InterGuestLock)
         {
-            taken[slot] = false;
+            identities.Remove(id, out GuestIdentity? identity);
+            identity?.Dispose();
         }
     }
 }

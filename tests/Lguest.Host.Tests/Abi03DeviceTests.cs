@@ -1,6 +1,7 @@
 // ABI 2.6 and 3: the device's verbs, their checks in order, and the run loop as a Launcher sees it.
 
 using Iced.Intel;
+using Lguest.Platform;
 using Lguest.X86.Memory;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -78,15 +79,42 @@ public class Abi03DeviceTests
     {
         var host = new LguestHost();
         var guests = Enumerable.Range(0, 16).Select(_ => new TestGuest(host: host)).ToList();
-        Assert.Equal(Enumerable.Range(0, 16), guests.Select(guest => (int)guest.Guest.Id));
         using (var late = new TestGuest(host: host))
         {
             Assert.Equal(LguestError.NoSpace, late.InitializeResult);
             guests[5].Dispose();
             Assert.Equal(LguestError.None, late.Device.Initialize(late.Request));
-            Assert.Equal(5, late.Guest.Id);
         }
         guests.ForEach(guest => guest.Dispose());
+    }
+
+    [Fact]
+    public void Abi_3_2_NoTwoGuestsOfTheMachineHaveOneNumber_WhateverTheirHost()
+    {
+        LguestHost[] hosts = [new(), new(), new()];
+        var guests = hosts.SelectMany(static host => Enumerable.Range(0, 4).Select(_ => new TestGuest(host: host))).ToList();
+        Assert.Equal(guests.Count, guests.Select(static guest => guest.Guest.Id).Distinct().Count());
+        guests.ForEach(static guest => guest.Dispose());
+    }
+
+    [Fact]
+    public void Abi_3_2_ANumberThatAnotherProcessHas_IsNotGiven_UntilThatOneIsGone()
+    {
+        using var guest = new TestGuest();
+        // Another process would hold the name, and only the name.
+        Assert.False(HostWideName.TryTake($"lguest/guest/{guest.Guest.Id}", out _));
+        for (int number = 60_000; ; number++)
+        {
+            string name = $"lguest/guest/{number}";
+            if (HostWideName.TryTake(name, out HostWideName? other))
+            {
+                Assert.False(HostWideName.TryTake(name, out _));
+                other!.Dispose();
+                Assert.True(HostWideName.TryTake(name, out HostWideName? again));
+                again!.Dispose();
+                return;
+            }
+        }
     }
 
     [Fact]

@@ -50,7 +50,7 @@ public class Abi04HandshakeTests
         guest.Call(Init, TestGuest.Data);
         long after = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         Assert.Equal(0x40_0000u, guest.Word(TestGuest.Data + 0x454));
-        Assert.Equal(0xA5A5_0001u, guest.Word(TestGuest.Data + 0x458));
+        Assert.Equal(0xA5A5_0000u | guest.Guest.Id, guest.Word(TestGuest.Data + 0x458));
         Assert.Equal(1_000_000u, guest.Word(TestGuest.Data + 0x45C));
         Assert.InRange(guest.Word(TestGuest.Data + 0x00C), before, after);
         Assert.InRange(guest.Word(TestGuest.Data + 0x010), 0u, 999_999_999u);
