@@ -12,6 +12,9 @@ internal sealed class DeviceArguments
     private readonly List<(Option<string[]> Option, Func<string, DeviceOptions> Read)> kinds =
     [
         (new("--block") { Description = "Disk: a raw image or a block device; repeatable.", HelpName = "FILE[,readonly|,snapshot]" }, BlockArgument.Read),
+        (new("--net") { Description = "Network without privilege: user[,hostfwd=tcp:[ADDR]:PORT-[GUEST]:PORT]...", HelpName = "user" }, NetworkValues.ReadUser),
+        (new("--tunnet") { Description = "Network with the host: an IPv4 address, or bridge:NAME.", HelpName = "ADDR" }, NetworkValues.ReadTap),
+        (new("--sharenet") { Description = "Network with the Guests that name the same file.", HelpName = "FILE" }, static path => new SharedNetworkOptions(path)),
     ];
 
     /// <summary>The options, for a command to take.</summary>

@@ -22,11 +22,16 @@ internal static class HelpText
           --engine NAME      auto (the default) or interpreter
           --block FILE[,readonly|,snapshot]
                              disk: a raw image or a block device; repeatable. A snapshot forgets what was written
+          --net user[,hostfwd=tcp:[ADDR]:PORT-[GUEST]:PORT]...
+                             network without privilege (needs libslirp0); the host is 10.0.2.2
+          --tunnet ADDR|bridge:NAME
+                             network with the host by a TAP interface (needs CAP_NET_ADMIN); repeatable
+          --sharenet FILE    network with the Guests that name the same file; repeatable
           -v, --verbose      print setup and traffic details on standard output
 
         Options of the original form:
           --initrd=FILE      initial RAM disk; the last one wins
-          --block=FILE[...]  as above
+          --block=FILE[...]  as above; as are --net=, --tunnet= and --sharenet=
           -v, --verbose      as above
           Option values are attached with '='; kernel arguments must not begin with '-'.
 

@@ -33,7 +33,7 @@ internal abstract class Device : IDisposable
     /// <summary>The key to which the Guest sends its output; null when it sends to nobody here.</summary>
     public abstract uint? OutputKey { get; }
 
-    /// <summary>Bytes of input that wait for <see cref="DeliverInput"/>. May be asked from any thread.</summary>
+    /// <summary>Input that waits for <see cref="DeliverInput"/>, in bytes or packets. May be asked from any thread.</summary>
     public abstract int WaitingInput { get; }
 
     /// <summary>Tells the device where it is; its pages are zero. Once, before the Guest exists.</summary>

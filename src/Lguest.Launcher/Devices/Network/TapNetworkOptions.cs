@@ -1,0 +1,72 @@
+// The network of 2007 with the host at its other end (ABI 10.11), as its user describes it.
+
+using System.Net;
+using System.Text;
+using Lguest.Launcher.Devices;
+using Lguest.Launcher.Devices.Network;
+using Lguest.Platform;
+using Microsoft.Extensions.Logging;
+
+namespace Lguest.Launcher;
+
+/// <summary>A network interface whose other end is an interface of the host, which exists as long as the machine.</summary>
+/// <remarks>It needs the capability CAP_NET_ADMIN, on Linux.</remarks>
+public sealed record TapNetworkOptions : DeviceOptions
+{
+    private TapNetworkOptions(IPAddress? address, string? bridge)
+    {
+        Address = address;
+        Bridge = bridge;
+    }
+
+    /// <summary>The IPv4 address of the host's end, or null with a bridge.</summary>
+    public IPAddress? Address { get; }
+
+    /// <summary>The bridge that the host's end joins, or null with an address.</summary>
+    public string? Bridge { get; }
+
+    /// <summary>An interface with an address of its own.</summary>
+    public static TapNetworkOptions WithAddress(IPAddress address) => new(address, null);
+
+    /// <summary>An interface that joins a bridge of the host.</summary>
+    public static TapNetworkOptions InBridge(string bridge) => new(null, bridge);
+
+    internal override Device Open(ILogger logger)
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            throw new MachineConfigurationException("TAP networks exist on Linux only.");
+        }
+        if (Bridge != null && Encoding.UTF8.GetByteCount(Bridge) is 0 or > TapInterface.LongestName)
+        {
+            throw new MachineConfigurationException($"'{Bridge}' cannot be a bridge: names of interfaces have 1 to {TapInterface.LongestName} bytes.");
+        }
+        TapInterface? tap = null;
+        try
+        {
+            tap = new TapInterface();
+            if (Bridge != null)
+            {
+                tap.JoinBridge(Bridge);
+            }
+            else
+            {
+                tap.SetAddress(Address!);
+            }
+            tap.BringUp();
+            NetworkMessages.LogInterface(logger, tap.Name);
+            return new NetworkDevice(new TapBackEnd(tap));
+        }
+        catch (UnauthorizedAccessException error)
+        {
+            tap?.Dispose();
+            throw new MachineConfigurationException(
+                $"A TAP network needs the capability CAP_NET_ADMIN: run as root, or use a user-mode network, --net=user ({error.Message}).", error);
+        }
+        catch (IOException error)
+        {
+            tap?.Dispose();
+            throw new MachineConfigurationException($"The TAP network cannot be had: {error.Message}.", error);
+        }
+    }
+}
