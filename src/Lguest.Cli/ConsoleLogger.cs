@@ -5,6 +5,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Lguest.Cli;
 
+// L:120 And there is the verbose switch, -v. It shows what a machine was built of and each list that goes through its devices: the first
+// thing to try when a Guest says nothing.
 internal sealed class ConsoleLogger(bool verbose) : ILogger
 {
     public IDisposable? BeginScope<TState>(TState state)

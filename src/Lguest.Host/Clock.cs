@@ -4,6 +4,9 @@ using Lguest.Platform;
 
 namespace Lguest.Host;
 
+// H:045 The Guest's timer. Systems used to be woken a hundred or a thousand times a second, whether there was something to do or not. A
+// Guest with a one-shot timer says instead when it wants to be woken next, in nanoseconds, and is left alone until then. All the Host has
+// to keep is that moment.
 /// <summary>The clock event of one Guest (ABI 6.8).</summary>
 internal sealed class Clock
 {

@@ -4,6 +4,9 @@
 
 namespace Lguest.Host;
 
+// L:404 Two processes, each with Guests that map the same file: their keys are equal, and yet neither Host knows of the other. So whoever
+// binds a shared key also opens a mailbox under the key's name, and whoever sends to a key that nobody here has bound looks whether there
+// is one. The last binding of a key takes its mailbox along.
 /// <summary>The mailboxes of one Host.</summary>
 /// <remarks>Thread-safe. Nobody who calls may hold the lock between Guests: making and closing a mailbox takes a moment.</remarks>
 /// <param name="table">The Host's bindings.</param>

@@ -35,6 +35,8 @@ internal static partial class CourierProtocol
     /// <exception cref="SocketException">The host system refuses.</exception>
     public static Socket CreateSocket() => new(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
 
+    // L:407 Who may send to my Guest? On one machine, names of sockets are free for all, so anybody might answer to a name, or call. But
+    // the kernel knows which user is at the other end, and tells. What the message claims about itself is not asked.
     /// <summary>Whether the process at the other end belongs to the same user, or to root.</summary>
     /// <remarks>The kernel notes the user when a peer connects or begins to listen; no message can claim another.</remarks>
     public static bool IsTrusted(Socket connection)
@@ -52,6 +54,7 @@ internal static partial class CourierProtocol
         }
         return processUserGroup[1] == OwnUser.Value || processUserGroup[1] == 0;
     }
+    // :*
 
     /// <summary>Writes the header of a request; the parcel's bytes lie behind it already.</summary>
     public static void WriteHeader(Span<byte> request, DmaParcelEnd end)

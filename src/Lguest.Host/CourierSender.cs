@@ -21,6 +21,12 @@ internal sealed class CourierSender(Courier courier) : IDisposable
     /// <summary>Where a parcel's bytes are gathered: behind the place of the header that they need to go elsewhere.</summary>
     public Span<byte> Room => request.AsSpan(CourierProtocol.HeaderSize);
 
+    // L:405 A Guest in another process. Nobody can copy into a process that he knows nothing of, so the parcel is sent to it, through a
+    // socket whose name is made from the key. At the other end sits the receiver's Host, which delivers it as if it came from a Guest of
+    // its own.
+    //
+    // The trouble with other processes is that they stop: killed, stopped by their user, or malicious. So the wait for an answer is
+    // short, and whoever let us wait is left alone for a second. A Guest may lose parcels by that; it never loses time worth speaking of.
     /// <summary>Sends the parcel that lies in <see cref="Room"/> to whoever has bound a key in another process.</summary>
     /// <param name="key">A shared key.</param>
     /// <param name="parcel">The parcel.</param>
@@ -48,6 +54,7 @@ internal sealed class CourierSender(Courier courier) : IDisposable
         Drop(key, leaveAlone: !gone);
         return new DmaOutcome(DmaVerdict.Done);
     }
+    // :*
 
     /// <summary>Ends all connections.</summary>
     public void Dispose()

@@ -48,6 +48,9 @@ internal readonly ref struct DmaList(ReadOnlySpan<byte> bytes)
         }
     }
 
+    // L:390 A list of buffers is written by a Guest, and Guests lie. Every section must lie in one page and inside the Guest's memory.
+    // What is checked here is a copy: if it were the Guest's own list, a Guest that runs at the same time (the receiver does!) could
+    // exchange an address after it was found good.
     /// <summary>Checks every section by the rule for transfers between Guests (ABI 10.2).</summary>
     /// <returns>What the first bad one kills its owner with; null when all are good.</returns>
     public string? FindFault(GuestMemory memory)
@@ -65,4 +68,5 @@ internal readonly ref struct DmaList(ReadOnlySpan<byte> bytes)
         }
         return null;
     }
+    // :*
 }

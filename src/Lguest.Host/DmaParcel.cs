@@ -38,6 +38,9 @@ internal readonly ref struct DmaParcel(ReadOnlySpan<byte> bytes, DmaParcelEnd en
     /// <summary>The list names nothing (len[0] is 0).</summary>
     public bool IsEmpty => Bytes.IsEmpty && End == DmaParcelEnd.Complete;
 
+    // L:375 Gathering: the sections of the sender's list, one behind the other. A sender may have made a mistake, but it must not die of
+    // it before the receiver has been found, because the law says who dies first when both are wrong. So a bad list makes a parcel, too,
+    // one that says what is wrong with it.
     /// <summary>Gathers what a list names. The sender's own thread.</summary>
     /// <param name="sender">The Guest.</param>
     /// <param name="address">Guest physical address of its lguest_dma.</param>
@@ -68,4 +71,5 @@ internal readonly ref struct DmaParcel(ReadOnlySpan<byte> bytes, DmaParcelEnd en
         }
         return new DmaParcel(room[..length], DmaParcelEnd.Complete);
     }
+    // :*
 }

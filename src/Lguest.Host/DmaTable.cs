@@ -6,6 +6,9 @@ using System.Diagnostics;
 
 namespace Lguest.Host;
 
+// M:007 A binding has up to thousands of buffers, but GETDMA tells the Launcher of one, then of the next, each with its own turn through
+// the door. A network device with ten packets waiting would rather have ten buffers at once, and raise one interrupt for them. What would
+// you return, and who marks the buffers as taken? Look at Io.TryGetBuffer and at DmaParcel, and measure with bench/ before and after. :*
 /// <summary>An array of buffers that a Guest has bound to a key (ABI 10.5).</summary>
 /// <param name="owner">The Guest.</param>
 /// <param name="key">The key.</param>
@@ -70,6 +73,8 @@ internal sealed class DmaTable
         }
     }
 
+    // L:320 Finding the receiver: the newest binding of the key, but not one's own, and not one of the dead. A Guest that has been killed
+    // may still have its bindings for a moment, until its Launcher closes the device, and whoever sent to it would send to nobody.
     /// <summary>The newest binding that another living Guest has on a key; null when there is none.</summary>
     /// <param name="key">The key.</param>
     /// <param name="guest">The one that looks for another; null when it is not of this Host.</param>
@@ -78,4 +83,5 @@ internal sealed class DmaTable
         Debug.Assert(Lock.IsHeldByCurrentThread, "The table is shared.");
         return bindings.GetValueOrDefault(key)?.FindLast(binding => binding.Owner != guest && !binding.Owner.IsDead);
     }
+    // :*
 }

@@ -30,6 +30,11 @@ internal readonly record struct DmaOutcome(DmaVerdict Verdict, uint Transferred 
 /// <summary>Transfers between two Guests (ABI 10.6, shared keys).</summary>
 internal static class DmaTransfer
 {
+    // L:380 The transfer. Find a free buffer, check it, copy, write the length, and raise the receiver's interrupt: in this order, for
+    // the receiver may look at the length the moment it is there, and by then must see the bytes.
+    //
+    // Each side pays for its own mistakes. A receiver whose buffer is bad is killed, and the sender learns only that nothing arrived; a
+    // sender whose list is bad is killed, and the receiver never hears of it. Read the checks in pairs.
     /// <summary>Puts a parcel into the next free buffer of a binding. The Host's lock must be held.</summary>
     /// <param name="parcel">What another Guest sends.</param>
     /// <param name="binding">A binding of the receiver.</param>
@@ -91,6 +96,7 @@ internal static class DmaTransfer
         }
         return new DmaOutcome(DmaVerdict.Done, transferred);
     }
+    // :*
 
     /// <summary>Tells the sender how its transfer went. The sender's own thread.</summary>
     /// <param name="sender">The Guest.</param>
@@ -146,6 +152,8 @@ internal static class DmaTransfer
         return true;
     }
 
+    // L:400 The copy. Whatever fits is copied, and the rest is not an error: sender and receiver see the length in the first word of
+    // their lists.
     /// <summary>Copies until the bytes or the sections end, and returns how many bytes that were.</summary>
     private static uint Scatter(ReadOnlySpan<byte> bytes, DmaList target, Guest receiver)
     {
@@ -159,4 +167,5 @@ internal static class DmaTransfer
         }
         return (uint)transferred;
     }
+    // :*
 }

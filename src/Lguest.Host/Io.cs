@@ -19,12 +19,15 @@ internal sealed class Io : IDisposable
     /// <remarks>A receiver needs tens of microseconds from the kick to the first refill; a stuck one must not cost its peers much.</remarks>
     private const long RefillTime = 100_000;
 
+    // L:300 The Host's side of DMA, one object a Guest. It remembers what the Guest has bound, and at most one list that it has sent to
+    // its Launcher: then the run loop stops, and nothing more can be sent before the Launcher has been told.
     private readonly Guest guest;
     private readonly DmaTable table;
     private readonly CourierSender courier;
     private readonly List<DmaBinding> bindings = new(LguestAbi.MaximumDmaBindings);
     private readonly HashSet<uint> changedFrames = [];
     private volatile bool hasChangedFrames;
+    // :*
 
     /// <summary>Makes the I/O of a Guest, without bindings.</summary>
     /// <param name="guest">The Guest.</param>
@@ -48,6 +51,12 @@ internal sealed class Io : IDisposable
     /// <summary>Forgets what the Launcher has been told of.</summary>
     public void ClearPendingDma() => HasPendingDma = false;
 
+    // L:340 Binding: the Guest hands over an array of buffer lists for a key, and the number of an interrupt for "one of them has been
+    // filled". Number, count and irq come packed into three words, because a hypercall has no more. An irq of 0 means to unbind, since
+    // nobody would want interrupt 0: that one is the timer.
+    //
+    // The array stays in the Guest's memory, and the Host reads it anew each time. It could not do otherwise: the Guest refills its
+    // buffers simply by writing into the array.
     /// <summary>LHCALL_BIND_DMA: binds an array of lguest_dma to a key, or unbinds it (ABI 10.5).</summary>
     /// <param name="key">Guest physical address that serves as key.</param>
     /// <param name="array">Guest physical address of the array.</param>
@@ -82,6 +91,12 @@ internal sealed class Io : IDisposable
         return true;
     }
 
+    // L:370 Sending. Whose page is the key in? If it is private, the Launcher shall have it: note the address, and the run loop will
+    // return at the next opportunity. Not a byte was copied.
+    //
+    // If it is shared, the Launcher has no part in it. The bytes are gathered first (that is a parcel), then put into the memory of
+    // whoever has bound the key. When the receiver has no free buffer, it is told so, by its interrupt, and given a tenth of a
+    // millisecond to make one free; then we try once more, and after that the parcel is lost, as parcels are in any network.
     /// <summary>LHCALL_SEND_DMA: tells the Launcher of a list, or transfers what it names to another Guest (ABI 10.6).</summary>
     public void Send(uint key, uint list)
     {
@@ -109,6 +124,9 @@ internal sealed class Io : IDisposable
         }
     }
 
+    // L:310 The other direction: the Launcher has input, and asks for a buffer that the Guest has bound to a key. A buffer is free if its
+    // first word, used_len, is 0. Taking it means to write something else there; the law says that it is the irq number, which is just
+    // what the Launcher needs to know next. The Launcher fills the buffer, replaces that word by the length, and raises the interrupt.
     /// <summary>LHREQ_GETDMA: finds a free buffer that the Guest bound to a key (ABI 3.3).</summary>
     /// <param name="key">The key.</param>
     /// <param name="list">Address of the lguest_dma; its used_len holds the virtual interrupt to send.</param>
@@ -140,6 +158,7 @@ internal sealed class Io : IDisposable
             return false;
         }
     }
+    // :*
 
     /// <summary>Tells the Guest that one of its bindings was written to, or should be refilled. Any thread may call.</summary>
     public void Notify(byte irq)
@@ -148,6 +167,10 @@ internal sealed class Io : IDisposable
         guest.Kick();
     }
 
+    // L:385 One Guest's thread writes into another Guest's memory, while that one runs. For the bytes this is nothing special: a device
+    // that writes to memory does the same, and the Guest has offered the buffer. But the receiver's processor may have decoded code from
+    // the page that is overwritten, and its tables are its own thread's business. So the frame is noted, and the receiver drops the code
+    // by itself, at the latest before the handler of the interrupt that announces the data.
     /// <summary>Writes to the Guest's memory from another Guest's thread, which holds the Host's lock; false when the range check refuses.</summary>
     public bool TryWriteFromPeer(uint address, ReadOnlySpan<byte> block)
     {
@@ -174,6 +197,8 @@ internal sealed class Io : IDisposable
         }
     }
 
+    // L:360 When a Guest goes, its bindings go first, under the lock: from that moment on nobody finds it. Only then its memory may be
+    // given back. All that keeps a sender from writing into the memory of a Guest that is no more is this order.
     /// <summary>close(): removes all bindings. When it returns, no other Guest touches this one any more.</summary>
     public void Dispose()
     {
@@ -186,6 +211,8 @@ internal sealed class Io : IDisposable
         courier.Dispose();
     }
 
+    // L:350 Unbinding looks for the newest binding with the same key and array. A slot that was never used, or not any more, matches
+    // nothing; in 2007 it could match.
     /// <summary>Removes a binding; false when there is none.</summary>
     private bool Unbind(in DmaKey key, uint array)
     {
@@ -203,6 +230,7 @@ internal sealed class Io : IDisposable
         table.Courier.Close(key);
         return true;
     }
+    // :*
 
     /// <summary>One search for a peer, in this Host and then in other processes, and the transfer to it.</summary>
     private DmaOutcome SendToPeer(in DmaKey key, DmaParcel parcel)

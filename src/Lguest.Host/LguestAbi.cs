@@ -20,6 +20,10 @@ public static class LguestAbi
     /// <summary>Vector of virtual interrupt 0 (FIRST_EXTERNAL_VECTOR).</summary>
     public const int FirstExternalVector = 0x20;
 
+    // M:006 System calls of a Guest come by INT 0x80, which was the only way in 1992. Since the Pentium II there is SYSENTER, several
+    // times faster: no gate, no descriptor, three registers say where to go. Alas, it always goes to ring 0, and the Guest's kernel lives
+    // in ring 1. On our processor SYSENTER could go wherever we like. Should it? A processor that knows nothing of lguest is worth
+    // something, too. :*
     /// <summary>Vector of system calls (SYSCALL_VECTOR).</summary>
     public const byte SyscallVector = 0x80;
 

@@ -1,5 +1,9 @@
-// The page that Guest and Host share while the Guest runs: the virtual interrupt flag, the ring, the clock. The Guest chooses where it
-// lies; the Host never keeps a pointer into it, only the address, and asks for every word through GuestMemory.
+// P:510 The page that Guest and Host share while the Guest runs, struct lguest_data. Much of the conversation needs no words: the Guest's
+// interrupt flag and its mask of interrupts are words in there, the Host reads them when it wants to know and the Guest writes them
+// without telling anybody. The clock goes the other way. And the ring of waiting hypercalls lies there too.
+//
+// The Guest chooses where the page lies; the Host never keeps a pointer into it, only the address, and asks for every word through
+// GuestMemory.
 
 namespace Lguest.Host;
 
@@ -19,6 +23,7 @@ internal static class LguestDataOffset
     public const uint NoIrqEnd = 0x464;
     public const uint Size = 0x468;
 }
+// :*
 
 /// <summary>Where the Guest's lguest_data lies, and the part of it that the Host reads only once.</summary>
 internal sealed class LguestData

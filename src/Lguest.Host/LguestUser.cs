@@ -13,11 +13,17 @@ namespace Lguest.Host;
 /// another one gets <see cref="LguestError.NotPermitted"/> from these; <see cref="Break"/> is for all.</remarks>
 public sealed class LguestDevice : IDisposable
 {
+    // L:000 We have seen the Guest and its drivers from the inside. Now for the other side of the glass: the Launcher, and the part of
+    // the Host that does its bidding. It begins at the door between the two.
+    //
+    // An open device has no Guest at first. Two flags and a lock are enough to keep order at the door: whether somebody is inside, and
+    // whether it has been closed.
     private readonly LguestHost host;
     private readonly object gate = new();
     private Guest? guest;
     private bool occupied;
     private bool closed;
+    // :*
 
     internal LguestDevice(LguestHost host) => this.host = host;
 
@@ -51,6 +57,10 @@ public sealed class LguestDevice : IDisposable
         }
     }
 
+    // L:040 The read that runs a Guest. It takes as long as the Guest needs nothing from its Launcher, and comes back with one of three
+    // things: an address and a key, when the Guest sent something; an error; or, when the Guest was dead before the call, a text. Why
+    // only before? The read in which a Guest dies returns an error, so a Launcher that looks at errors only will call once more, and that
+    // one tells the reason.
     /// <summary>read(): runs the Guest until the Launcher must do something (ABI 3.5).</summary>
     /// <param name="cancellation">Makes the call return <see cref="LguestError.Interrupted"/>, as a signal did.</param>
     /// <returns>DMA that the Guest sent; the reason of its death, when it was dead before the call; or an error: NoEntry when it
@@ -80,6 +90,7 @@ public sealed class LguestDevice : IDisposable
             Leave();
         }
     }
+    // :*
 
     /// <summary>LHREQ_GETDMA: finds a free buffer that the Guest bound to a key (ABI 3.3).</summary>
     /// <param name="key">The key.</param>
@@ -98,6 +109,8 @@ public sealed class LguestDevice : IDisposable
         return found ? LguestError.None : LguestError.NoEntry;
     }
 
+    // L:050 An interrupt for the Guest is a bit. It is delivered when the Guest is entered next, if it can take it; the Launcher does not
+    // wait for that, and is not told.
     /// <summary>LHREQ_IRQ: makes a virtual interrupt pending (ABI 3.4).</summary>
     /// <param name="irq">0 to 31.</param>
     /// <returns><see cref="LguestError.None"/>; InvalidArgument for a larger number or without a Guest; NoEntry; NotPermitted.</returns>
@@ -119,7 +132,11 @@ public sealed class LguestDevice : IDisposable
         Leave();
         return error;
     }
+    // :*
 
+    // L:315 The break, for the Waker. It asks the thread that is inside to come out, and then *waits until that thread has taken the
+    // break back*. That is the clever part: the Waker is asleep exactly as long as the Launcher is busy with the input that the Waker has
+    // seen. Otherwise it would see the same input again, and again, and wake a Launcher that is wide awake.
     /// <summary>LHREQ_BREAK: makes the reader come back with <see cref="LguestError.TryAgain"/>, or lets it run again (ABI 3.4).</summary>
     /// <param name="on">True asks for the break and waits until somebody takes it back; false takes it back.</param>
     /// <param name="cancellation">Ends the wait with <see cref="LguestError.Interrupted"/>; the break stays.</param>
@@ -152,6 +169,9 @@ public sealed class LguestDevice : IDisposable
         }
     }
 
+    // L:060 Closing the device ends the Guest, whatever it is doing. A thread that is inside is called out first, and only when nobody is
+    // inside any more are memory and slot given back. In 2007 this was also what happened when a Launcher crashed: the kernel closes the
+    // files of the dead.
     /// <summary>close(): ends the Guest, once a thread that is inside has come out, and gives back all that it had (ABI 3.5).</summary>
     public void Dispose()
     {
@@ -173,6 +193,7 @@ public sealed class LguestDevice : IDisposable
             host.Release(ending);
         }
     }
+    // :*
 
     private static void WakeAll(object gate)
     {
@@ -182,6 +203,9 @@ public sealed class LguestDevice : IDisposable
         }
     }
 
+    // L:010 Every request passes here, in the same order of questions as ever: is there a Guest? Is it alive? Are you the one who may?
+    // Only then the request is looked at. The order is visible from outside, when two things are wrong at once, and so it is part of the
+    // interface.
     /// <summary>The checks that come before every request, in the order of ABI 3.1 (a read asks for the owner before death).</summary>
     private LguestError Enter(bool deathFirst)
     {
@@ -212,4 +236,5 @@ public sealed class LguestDevice : IDisposable
             Monitor.PulseAll(gate);
         }
     }
+    // :*
 }

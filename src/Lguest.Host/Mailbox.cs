@@ -131,6 +131,14 @@ internal sealed class Mailbox : IDisposable
         new Thread(() => Serve(caller), CallerStackSize) { IsBackground = true, Name = "lguest courier" }.Start();
     }
 
+    // L:410 And the receiving end: one thread a caller, which is blocked nearly always. A request that is not one ends the connection,
+    // without a word. Delivering takes the Host's lock like every other transfer, so a caller from outside has no more rights than a
+    // Guest next door, and no fewer.
+    //
+    // With that you have seen everything that the Launcher and the Host do for devices. What is left is the Host proper, the part that
+    // makes one processor look like another:
+    //
+    //   lguest tour host
     private void Serve(Socket caller)
     {
         // One byte more than the longest request: what fills it was too long.
@@ -171,4 +179,5 @@ internal sealed class Mailbox : IDisposable
             return table.FindPeer(key, null) is { } binding ? DmaTransfer.Deliver(parcel, binding) : new DmaOutcome(DmaVerdict.Nobody);
         }
     }
+    // :*
 }

@@ -20,6 +20,8 @@ internal static class BootBlock
     private const uint LguestSubarchitecture = 1;
     private const uint E820Ram = 1;
 
+    // L:184 And the boot block, the form that every boot loader fills in for Linux. Of some hundred fields we need seven. One of them
+    // says "subarchitecture: lguest", so that the kernel knows what it has woken up in.
     /// <summary>Fills in the block and the command line behind it.</summary>
     /// <exception cref="MachineConfigurationException">The command line is too long or has characters beyond Latin-1.</exception>
     public static void Write(MachineMemory memory, in MemoryMap map, string commandLine)
@@ -38,6 +40,7 @@ internal static class BootBlock
         }
         memory.Write(MemoryMap.CommandLine, EncodeCommandLine(commandLine));
     }
+    // :*
 
     private static byte[] EncodeCommandLine(string commandLine)
     {

@@ -10,6 +10,9 @@ internal static class InitialPageTables
 {
     private const uint PresentWritableUser = 7;
 
+    // L:182 A Guest starts with paging on, so somebody must have made page tables for it, and it can only be the Launcher. They could not
+    // be simpler: all of RAM, in order, seen at the page offset. Note that these are tables of the *Guest*; the processor will never look
+    // at them, but the Host will, whenever it makes a shadow entry.
     public static void Write(MachineMemory memory, in MemoryMap map)
     {
         Span<byte> page = stackalloc byte[(int)MemoryMap.PageSize];

@@ -213,6 +213,9 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         }
     }
 
+    // L:186 On the thread that will be the Guest's: the memory is handed to the Host by INITIALIZE, the Waker starts, the devices begin
+    // to wait for input, and the machine runs. The finally clause is the other half of the story. However the Guest ends, the devices
+    // stop first and the Waker afterwards, since devices call the Waker.
     private MachineResult InitializeAndServe()
     {
         LguestError error = lguest.Initialize(new InitializeRequest
@@ -248,6 +251,9 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         }
     }
 
+    // L:220 The run loop of the Launcher, and the mirror image of the Host's. Each turn runs the Guest and sees why it came back: it sent
+    // something, or somebody broke in because there is input, or it is dead, or we are called away. The break is taken back only when all
+    // input has been handed over, and until then the Waker sleeps.
     private MachineResult Serve()
     {
         while (death == null)
@@ -282,6 +288,11 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         return MachineResult.FromReason(death);
     }
 
+    // L:210 The Guest has sent a list to a key. Each device watches one key, which is the address of its first page, or 0 for the
+    // console. A key that no device watches is not an error: the Guest talks to somebody who is not there.
+    //
+    // When the device has taken what it wants, the number of bytes goes into the first word of the list, where the Guest's driver expects
+    // it.
     private void HandleOutput(uint address, uint key)
     {
         LogOutput(address, key);
@@ -303,6 +314,7 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         }
         LogUnknownKey(key);
     }
+    // :*
 
     private bool TryReadList(uint address, out DmaBuffer buffer)
     {

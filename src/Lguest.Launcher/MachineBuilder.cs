@@ -19,6 +19,12 @@ internal static partial class MachineBuilder
 {
     private const long Mebibyte = 1 << 20;
 
+    // L:100 A machine is built. Before anything is copied, everything is looked at: the size of memory, the kernel's headers, the initrd,
+    // and whether all of it fits. A user's mistake is an exception with one line of text, and it comes here, before there is a Guest, or
+    // not at all.
+    //
+    // The order is the original's: devices, kernel, initrd, page tables, boot block. At the end there is a memory full of bytes, an
+    // address to start at, and no Guest yet.
     public static (MachineMemory Memory, GuestStart Start) Build(MachineOptions options, IReadOnlyList<Device> devices)
     {
         uint memorySize = CheckMemorySize(options.MemoryBytes, DeviceTable.CountPages(devices));
@@ -54,6 +60,7 @@ internal static partial class MachineBuilder
             throw;
         }
     }
+    // :*
 
     private static uint CheckMemorySize(long size, uint devicePages)
     {
@@ -90,6 +97,8 @@ internal static partial class MachineBuilder
 
     private static ulong Megabytes(ulong bytes) => (bytes + (ulong)Mebibyte - 1) / (ulong)Mebibyte;
 
+    // L:180 The initrd, a file system in a file from which Linux starts its first program, goes to the very top of memory. The kernel
+    // finds its address in the boot block.
     private static void CopyInitrd(FileStream initrd, MachineMemory memory, in MemoryMap map)
     {
         try
@@ -106,6 +115,7 @@ internal static partial class MachineBuilder
             throw new MachineConfigurationException($"initrd {initrd.Name} cannot be read: {error.Message}", error);
         }
     }
+    // :*
 
     [LoggerMessage(LogLevel.Information,
         "Kernel {Kernel}: entry 0x{Entry:x8}, page offset 0x{PageOffset:x8}; page directory at 0x{Directory:x}; initrd at 0x{Initrd:x}, 0x{InitrdSize:x} bytes")]

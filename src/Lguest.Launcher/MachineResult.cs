@@ -18,6 +18,16 @@ public enum MachineEnd
     Quit,
 }
 
+// M:999 The end. Guests end by LHCALL_CRASH, with a text; even the orderly power-off is such a crash, by name of "Power down". It is the
+// last thing that a machine does, so it may as well be the last thing that you read.
+//
+// You have seen a whole hypervisor. Nothing was left out to spare you; there just is not more. If some of it seems obvious now that was
+// not before, the tour has done its work. If some of it is wrong, or slow, or clumsy: you know where it is, and the tests will tell you
+// when you have broken something else. Have a walk, have a cup of tea, and then run
+//
+//   ./lguest
+//
+// with other eyes.
 /// <summary>The end of a <see cref="Machine"/>.</summary>
 /// <param name="End">How it ended.</param>
 /// <param name="Reason">The ABI's text for a Guest that ended itself or was killed (ABI 12.3), such as <c>CRASH: Power down</c>; else empty.</param>

@@ -3,6 +3,10 @@
 
 namespace Lguest.Launcher;
 
+// L:110 Where everything lies. It takes few words to describe a machine: how much memory, how much of it is the initrd, and where in its
+// virtual addresses the kernel wants to see it. The rest follows. From the bottom: boot block, command line, kernel. From the top
+// downwards: initrd, page directory, page tables. Behind the end of RAM, where no kernel looks for memory: the page with the devices'
+// descriptors, and their own pages.
 /// <summary>The Guest-physical memory map. All values are in bytes.</summary>
 /// <param name="Memory">Guest RAM, a multiple of a page.</param>
 /// <param name="InitrdSize">Size of the initrd rounded up to a page, 0 without one.</param>

@@ -4,6 +4,8 @@
 
 namespace Lguest.Launcher;
 
+// L:222 One thing between two turns: the gate at which a machine stands while it is paused. Since everything about a Guest happens on one
+// thread, stopping that thread stops the Guest, its hypercalls and its devices at once, and there is no state to save.
 /// <summary>Holds one thread back on demand.</summary>
 internal sealed class PauseGate
 {

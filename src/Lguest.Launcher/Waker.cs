@@ -41,6 +41,13 @@ internal sealed class Waker : IDisposable
         ending.Dispose();
     }
 
+    // L:200 The Waker. While a Guest computes, its Launcher's thread is deep inside read(), and does not notice that a key was pressed.
+    // Somebody else must notice, and break in. In 2007 it was a child process that selected on all file descriptors; here it is a thread
+    // that waits for an event, which every device sets when it has input.
+    //
+    // Break() returns when the Launcher has dealt with the input. If some of it is still there then, the Guest had no buffer for it. A
+    // Guest that makes one free tells nobody, so the Waker tries again, after a millisecond, two, four, up to 64. With nothing to deliver
+    // it sleeps without end.
     private void Watch()
     {
         int pause = Timeout.Infinite;
@@ -59,6 +66,7 @@ internal sealed class Waker : IDisposable
                 : Math.Min(2 * pause, LongestPause);
         }
     }
+    // :*
 
     private int WaitingInput() => devices.Sum(static device => device.WaitingInput);
 }

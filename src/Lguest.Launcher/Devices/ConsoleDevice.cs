@@ -29,6 +29,11 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
     /// <summary>Called, on the reader's task, when the user has typed Ctrl-C three times within about a second.</summary>
     public Action? QuitRequested { get; set; }
 
+    // L:191 The console, the simplest device of all, and the only one that every machine has. Output: copy the bytes out of the list,
+    // write them to a stream, and say that all were taken. Input: if something was typed, ask the Host for the buffer that the Guest has
+    // bound, fill it, and raise the interrupt.
+    //
+    // If there is no buffer, the input waits. A real serial port would have lost it.
     public override uint HandleOutput(in DmaBuffer buffer, IDevicePort port)
     {
         if (outputBytes.Length < buffer.Length)
@@ -65,6 +70,7 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
         buffer.CopyFrom(bytes[..count]);
         port.Complete(buffer, (uint)count, irq);
     }
+    // :*
 
     public override void Start(Action wake)
     {
@@ -81,6 +87,11 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
         stopping.Dispose();
     }
 
+    // L:192 Somebody has to wait for the keyboard, and it must not be the Guest's thread. A task does nothing else: it reads, puts what
+    // it got into a queue, and calls the Waker. When the queue is full it stops reading, so that a file that is piped into a Guest does
+    // not have to fit into memory.
+    //
+    // Three Ctrl-C within a second end the Guest even if it does not listen any more. They are counted here, because here they arrive.
     private async Task ReadAsync(Stream source, Action wake)
     {
         byte[] buffer = new byte[1024];
@@ -133,6 +144,7 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
             QuitRequested?.Invoke();
         }
     }
+    // :*
 
     [LoggerMessage(LogLevel.Debug, "Console input waits: the Guest has no free buffer.")]
     private partial void LogNoBuffer();

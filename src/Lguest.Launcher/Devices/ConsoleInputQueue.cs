@@ -3,6 +3,10 @@
 
 namespace Lguest.Launcher.Devices;
 
+// M:002 The Guest's console takes at most as many bytes as its buffer has, and there is one buffer. Type faster than the Guest reads
+// (paste a novel), and input piles up here; the Waker breaks into the Guest up to a thousand times a second to ask whether there is room.
+// In 2007 the rest was thrown away. Better: let the Guest bind two buffers and send a message, an empty list to key 0, when it has freed
+// one. What must both sides do when only one of them knows of the improvement? :*
 /// <summary>A bounded queue of bytes from one thread to another.</summary>
 internal sealed class ConsoleInputQueue
 {

@@ -18,6 +18,9 @@ internal static class DeviceTable
     /// <summary>Pages of all devices together, without the descriptor page.</summary>
     public static uint CountPages(IEnumerable<Device> devices) => (uint)devices.Sum(static device => device.PageCount);
 
+    // L:190 What is plugged in? On a PC, finding out takes a bus protocol. Here the answer lies in a page behind the end of RAM: an array
+    // of sixteen descriptors of twelve bytes. The order is the order of creation, and it is important, since device n has interrupt n +
+    // 1. A device that needs pages of its own, to share with the Guest, gets them right behind.
     /// <summary>Writes the descriptors of a machine's devices, and gives each its pages.</summary>
     public static void Write(MachineMemory memory, in MemoryMap map, IReadOnlyList<Device> devices)
     {
@@ -38,4 +41,5 @@ internal static class DeviceTable
             nextPage += device.PageCount * MemoryMap.PageSize;
         }
     }
+    // :*
 }

@@ -46,6 +46,9 @@ internal readonly struct DmaBuffer
         set => memory.Write(address, value);
     }
 
+    // L:215 The Launcher, too, touches the Guest's memory, and this is its only gate: a list of at most sixteen places, each of which is
+    // checked when the list is read, and then used as often as one likes. It is the same rule as in the Host, and the same reason: the
+    // Guest wrote it.
     /// <summary>Reads a list and checks it as the Launcher checks everything that a Guest names (ABI 10.8).</summary>
     /// <param name="memory">The Guest's memory.</param>
     /// <param name="address">Guest physical address of the list.</param>
@@ -70,6 +73,7 @@ internal readonly struct DmaBuffer
         }
         return true;
     }
+    // :*
 
     /// <summary>The pieces as memory, in order: neighbours that lie behind one another in the host's memory come as one.</summary>
     public Pieces GetEnumerator() => new(this);

@@ -38,6 +38,9 @@ internal static class BzImage
         return new KernelImage(name, kernel, [new ImageSegment(0, (uint)kernel.Length, MemoryMap.KernelStart, (uint)kernel.Length)], pageOffset);
     }
 
+    // L:150 A bzImage has headers that say where the compressed kernel begins, in every version of Linux at another place. The Launcher
+    // of 2007 ignored them and looked for the ten bytes with which a gzip file begins: a tiny automaton that reads byte for byte. It can
+    // be fooled, and never was.
     /// <summary>The automaton: 1F 8B, seven bytes of any kind, 03 ("made on Unix").</summary>
     /// <returns>Offset of the 1F, or -1. One candidate that fails at its last byte ends the search for good, as it always did.</returns>
     internal static int FindGzip(ReadOnlySpan<byte> file)
@@ -64,6 +67,10 @@ internal static class BzImage
         return -1;
     }
 
+    // L:170 An old bzImage unpacks to a raw image that says nothing about its page offset. But it betrays it: kernel code is full of
+    // instructions that load EAX from a fixed address, opcode A1, and most of those addresses are the kernel's data. The top byte that
+    // comes up four times first is the page offset's. It is a guess, and an honest piece of detective work. (Kernels of our days have an
+    // ELF file inside, and nobody has to guess.)
     /// <summary>The high byte that absolute loads of EAX name most: kernel data lies there.</summary>
     internal static uint? GuessPageOffset(ReadOnlySpan<byte> image)
     {
@@ -79,6 +86,9 @@ internal static class BzImage
         return null;
     }
 
+    // L:160 Unpacking is the library's work. Ours is to distrust it: a compressed file of a few megabytes can unpack to any number of
+    // gigabytes, and a file that was cut off may look like one that ends. So there is a limit, and the checksum that gzip puts behind the
+    // data is compared.
     private static MemoryStream Inflate(string name, ReadOnlyMemory<byte> member)
     {
         int body = SkipGzipHeader(member.Span);
@@ -108,6 +118,7 @@ internal static class BzImage
         BinaryPrimitives.WriteUInt32LittleEndian(trailer[4..], (uint)kernel.Length);
         return member.Span.IndexOf(trailer) >= 0 ? kernel : throw Damaged(name, null);
     }
+    // :*
 
     private static MachineConfigurationException Damaged(string name, Exception? error) =>
         new($"{name} is damaged or truncated: its compressed kernel cannot be unpacked.", error);

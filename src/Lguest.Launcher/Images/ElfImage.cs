@@ -27,6 +27,12 @@ internal static class ElfImage
         return contents.ReadAtLeast(magic, 4, throwOnEndOfStream: false) == 4 && magic.SequenceEqual(Magic);
     }
 
+    // L:130 Reading an ELF kernel is short, because a kernel is the simplest ELF file there is: a list of segments, each with a place in
+    // the file, a physical address to copy it to, and a virtual address at which it will be seen. The difference of the last two is the
+    // page offset, usually 0xC0000000. It must be the same for all segments, since the page tables that we make will have just that one
+    // difference in them.
+    //
+    // The file may be damaged or malicious. Every number in it is checked against the file's length before it is used.
     /// <summary>Understands the headers.</summary>
     /// <exception cref="MachineConfigurationException">It is not an i386 kernel, is cut short, or has two page offsets.</exception>
     public static KernelImage Read(string name, Stream contents)
@@ -77,6 +83,7 @@ internal static class ElfImage
             ? new KernelImage(name, contents, segments, offset)
             : throw new MachineConfigurationException($"{name} has nothing to load: its ELF header names no LOAD segment.");
     }
+    // :*
 
     private static byte[] ReadHeaders(string name, Stream contents, int size)
     {

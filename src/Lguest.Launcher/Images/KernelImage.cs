@@ -41,6 +41,9 @@ internal sealed class KernelImage : IDisposable
     /// <summary>First Guest physical address behind the kernel and its BSS.</summary>
     public ulong MemoryEnd { get; }
 
+    // L:140 A kernel comes in one of two forms. An ELF file, vmlinux, is what the linker makes: it says about itself where each piece
+    // belongs. A bzImage is what people have in /boot: compressed, with a program around it that unpacks it, which runs on a real PC
+    // only. The first four bytes tell which it is.
     /// <summary>Opens a vmlinux or a bzImage.</summary>
     /// <exception cref="MachineConfigurationException">There is no such file, or it is no kernel for lguest.</exception>
     public static KernelImage Open(string path)
@@ -65,6 +68,7 @@ internal sealed class KernelImage : IDisposable
             throw;
         }
     }
+    // :*
 
     /// <summary>Copies the pieces to their places. They must lie inside <paramref name="memory"/>.</summary>
     public void CopyTo(MachineMemory memory)
@@ -83,6 +87,9 @@ internal sealed class KernelImage : IDisposable
         }
     }
 
+    // L:135 Where does a Guest begin? The ELF header names an entry point, but that one is for a PC without paging. A kernel that can be
+    // a Guest has another one, and marks it by thirteen characters right in front of the first instruction. The Launcher looks through
+    // the whole kernel for them. A kernel without the mark is refused here, by a sentence that says how to build a better one.
     /// <summary>Finds the Guest virtual address of the first instruction in a kernel that has been copied to memory.</summary>
     /// <exception cref="MachineConfigurationException">No <see cref="EntryMark"/>: this kernel does not know lguest.</exception>
     public uint FindEntry(MachineMemory memory)
@@ -93,6 +100,7 @@ internal sealed class KernelImage : IDisposable
             ? mark + (uint)EntryMark.Length + PageOffset
             : throw NotCapable();
     }
+    // :*
 
     /// <summary>Refuses a file that could not run whatever the size of memory.</summary>
     /// <exception cref="MachineConfigurationException">No <see cref="EntryMark"/> in any segment.</exception>

@@ -31,6 +31,12 @@ internal sealed partial class BlockDevice(IDisk disk, string name, ILogger logge
 
     public override int WaitingInput => 0;
 
+    // L:193 A disk. The Guest describes one request in the device's page (read or write, from which sector, how many bytes) and sends the
+    // buffers of a write, or nothing for a read, to the key that is the page's address. The reply goes into a list that it has bound to
+    // the same key: for a read, the bytes; and in any case the interrupt that says "done".
+    //
+    // There is only ever one request under way, and it is done when HandleOutput returns. That is not how fast disks work, but it is
+    // quite fast: the host's file cache answers most reads at once, and the bytes go straight between the file and the Guest's pages.
     public override void Attach(MachineMemory memory, DevicePlace place)
     {
         this.memory = memory;
@@ -90,6 +96,7 @@ internal sealed partial class BlockDevice(IDisk disk, string name, ILogger logge
         port.Complete(bound, usedLength, irq);
         return 0;
     }
+    // :*
 
     public override void DeliverInput(IDevicePort port)
     {

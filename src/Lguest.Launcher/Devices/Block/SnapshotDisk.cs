@@ -40,6 +40,9 @@ internal sealed class SnapshotDisk : IDisk
     /// <inheritdoc/>
     public bool IsReadOnly => false;
 
+    // L:194 A disk that forgets. Reads come from the image until a block has been written; from then on that block lives in a temporary
+    // file. One bit for each block says which. A write that begins or ends in the middle of a block brings the rest of it along first, so
+    // that a block is always whole in one of the two places.
     /// <inheritdoc/>
     public int Read(Span<byte> bytes, long offset)
     {
@@ -83,6 +86,7 @@ internal sealed class SnapshotDisk : IDisk
             overlaid[i] = true;
         }
     }
+    // :*
 
     /// <inheritdoc/>
     /// <remarks>Nothing here is to survive, so all of it is always as safe as it can be.</remarks>
