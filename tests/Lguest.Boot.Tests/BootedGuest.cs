@@ -17,13 +17,15 @@ internal sealed class BootedGuest : IAsyncDisposable
     private readonly Task<MachineResult> run;
     private int commands;
 
-    private BootedGuest(int mebibytes)
+    private BootedGuest(int mebibytes, string commandLine, IReadOnlyList<DeviceOptions> devices)
     {
         machine = new Machine(new MachineOptions
         {
             Kernel = DefaultGuest.Kernel,
             Initrd = DefaultGuest.Initrd,
             MemoryBytes = (long)mebibytes << 20,
+            CommandLine = commandLine,
+            Devices = devices,
             ConsoleInput = keyboard.Reader.AsStream(),
             ConsoleOutput = screen,
         });
@@ -34,9 +36,12 @@ internal sealed class BootedGuest : IAsyncDisposable
     public string Screen => screen.Text;
 
     /// <summary>Boots the Guest to its shell prompt.</summary>
-    public static async Task<BootedGuest> StartAsync(int mebibytes = 64)
+    public static Task<BootedGuest> StartAsync(int mebibytes = 64) => StartAsync(mebibytes, "");
+
+    /// <summary>Boots a Guest with devices besides its console.</summary>
+    public static async Task<BootedGuest> StartAsync(int mebibytes, string commandLine, params IReadOnlyList<DeviceOptions> devices)
     {
-        var guest = new BootedGuest(mebibytes);
+        var guest = new BootedGuest(mebibytes, commandLine, devices);
         try
         {
             await guest.WaitForAsync(Prompt, 0, TimeSpan.FromMinutes(3));

@@ -1,0 +1,144 @@
+// The default Guest at its shell prompt, for benchmarks that let it work.
+
+using System.Diagnostics;
+using System.IO.Pipelines;
+using System.Text;
+using Lguest.Launcher;
+
+namespace Lguest.Bench;
+
+/// <summary>A Guest and somebody who types at its console.</summary>
+internal sealed class BenchGuest : IAsyncDisposable
+{
+    private const string Prompt = ":~# ";
+
+    private readonly Pipe keyboard = new();
+    private readonly Screen screen = new();
+    private readonly Task prompt;
+    private readonly Task<MachineResult> run;
+
+    private BenchGuest(string folder, IReadOnlyList<DeviceOptions> devices)
+    {
+        Machine = new Machine(new MachineOptions
+        {
+            Kernel = Path.Combine(folder, "vmlinux"),
+            Initrd = Path.Combine(folder, "initramfs.cpio"),
+            ConsoleInput = keyboard.Reader.AsStream(),
+            ConsoleOutput = screen,
+            Devices = devices,
+        });
+        prompt = screen.WaitFor(Prompt);
+        run = Machine.RunAsync();
+    }
+
+    public Machine Machine { get; }
+
+    /// <summary>Asks the checkout's build script where the Guest is; says so and gives null when it is not built.</summary>
+    public static string? FindFolder()
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder != null; folder = folder.Parent)
+        {
+            string script = Path.Combine(folder.FullName, "guest", "linux", "build");
+            if (File.Exists(script))
+            {
+                using Process process = Process.Start(new ProcessStartInfo(script, "--print-path") { RedirectStandardOutput = true })!;
+                string path = process.StandardOutput.ReadToEnd().Trim();
+                if (File.Exists(Path.Combine(path, "vmlinux")))
+                {
+                    return path;
+                }
+            }
+        }
+        Console.Error.WriteLine("bench: the default Guest is not built yet; guest/linux/build makes it");
+        return null;
+    }
+
+    /// <summary>Boots to the prompt.</summary>
+    public static async Task<BenchGuest> StartAsync(string folder, params IReadOnlyList<DeviceOptions> devices)
+    {
+        var guest = new BenchGuest(folder, devices);
+        await guest.WaitForAsync(guest.prompt);
+        return guest;
+    }
+
+    /// <summary>Executes a command.</summary>
+    /// <returns>What it took, with the shell's work and the console's.</returns>
+    public async Task<TimeSpan> ExecuteAsync(string command)
+    {
+        // The shell echoes what is typed: only its quotes make the mark that is looked for.
+        Task end = screen.WaitFor("DONE\r\n");
+        var watch = Stopwatch.StartNew();
+        await keyboard.Writer.WriteAsync(Encoding.ASCII.GetBytes($"{command}; echo DO''NE\n"));
+        await WaitForAsync(end);
+        return watch.Elapsed;
+    }
+
+    public async ValueTask DisposeAsync() => await Machine.DisposeAsync();
+
+    private async Task WaitForAsync(Task marker)
+    {
+        if (await Task.WhenAny(marker, run).WaitAsync(TimeSpan.FromMinutes(3)) == run)
+        {
+            throw new InvalidOperationException($"The Guest has ended: {await run}\n{screen}");
+        }
+    }
+
+    /// <summary>A console that waits for words.</summary>
+    private sealed class Screen : Stream
+    {
+        private readonly Lock door = new();
+        private readonly StringBuilder text = new();
+        private (string Word, int From, TaskCompletionSource Found)? wait;
+
+        public override bool CanRead => false;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => true;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position
+        {
+            get => throw new NotSupportedException();
+            set => throw new NotSupportedException();
+        }
+
+        public Task WaitFor(string word)
+        {
+            lock (door)
+            {
+                var found = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                wait = (word, text.Length, found);
+                return found.Task;
+            }
+        }
+
+        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            lock (door)
+            {
+                text.Append(Encoding.Latin1.GetString(buffer));
+                if (wait is var (word, from, found) && text.ToString(from, text.Length - from).Contains(word, StringComparison.Ordinal))
+                {
+                    wait = null;
+                    found.SetResult();
+                }
+            }
+        }
+
+        public override void Flush()
+        {
+        }
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override string ToString() => text.ToString();
+    }
+}
