@@ -19,8 +19,8 @@ internal sealed class Courier(DmaTable table)
     /// <remarks>An answer takes some tens of microseconds. This is for a receiver that has to wait for its turn on a busy host.</remarks>
     public int Patience { get; set; } = 20;
 
-    /// <summary>How long a sender leaves another process alone that did not do so in time.</summary>
-    public TimeSpan Silence { get; set; } = TimeSpan.FromSeconds(1);
+    /// <summary>How long a sender leaves another process alone that did not do so in time; twice as long each time in a row, up to a second.</summary>
+    public TimeSpan Silence { get; set; } = TimeSpan.FromMilliseconds(20);
 
     /// <summary>One more binding of a key exists: from now on other processes reach it.</summary>
     public void Open(in DmaKey key)

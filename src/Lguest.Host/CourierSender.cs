@@ -1,6 +1,6 @@
 // How a Guest of this process reaches Guests of others. The Guest's own thread connects to the mailbox of a key, hands over a parcel and waits
 // for the answer; the connection stays for the next parcel. No lock is held meanwhile, and the wait is short: who does not answer in
-// time loses the connection, so that a late answer is never taken for another's, and is left alone for a second.
+// time loses the connection, so that a late answer is never taken for another's, and is left alone for a while.
 
 using System.Net.Sockets;
 using Lguest.Platform;
@@ -14,8 +14,11 @@ internal sealed class CourierSender(Courier courier) : IDisposable
     /// <summary>Connections that a Guest may have; with one more, all begin anew.</summary>
     private const int MaximumConnections = 128;
 
+    /// <summary>The longest time that a peer is left alone, in nanoseconds.</summary>
+    private const long LongestSilence = 1_000_000_000;
+
     private readonly Dictionary<DmaKey, Socket> connections = [];
-    private readonly Dictionary<DmaKey, long> silentUntil = [];
+    private readonly Dictionary<DmaKey, (long Until, long Length)> silences = [];
     private readonly byte[] request = new byte[CourierProtocol.MaximumRequest];
 
     /// <summary>Where a parcel's bytes are gathered: behind the place of the header that they need to go elsewhere.</summary>
@@ -48,6 +51,7 @@ internal sealed class CourierSender(Courier courier) : IDisposable
         int length = connection.Receive(reply, SocketFlags.None, out SocketError error);
         if (error == SocketError.Success && CourierProtocol.TryReadReply(reply[..length], parcel, out DmaOutcome outcome))
         {
+            silences.Remove(key);
             return outcome;
         }
         bool gone = error == SocketError.ConnectionReset || (error == SocketError.Success && length == 0);
@@ -116,19 +120,7 @@ internal sealed class CourierSender(Courier courier) : IDisposable
         return connection;
     }
 
-    private bool IsSilent(in DmaKey key)
-    {
-        if (!silentUntil.TryGetValue(key, out long moment))
-        {
-            return false;
-        }
-        if (MonotonicClock.Now < moment)
-        {
-            return true;
-        }
-        silentUntil.Remove(key);
-        return false;
-    }
+    private bool IsSilent(in DmaKey key) => silences.TryGetValue(key, out (long Until, long Length) silence) && MonotonicClock.Now < silence.Until;
 
     private void Drop(in DmaKey key, bool leaveAlone)
     {
@@ -138,7 +130,11 @@ internal sealed class CourierSender(Courier courier) : IDisposable
         }
         if (leaveAlone)
         {
-            silentUntil[key] = MonotonicClock.Now + (long)courier.Silence.TotalNanoseconds;
+            // A receiver that had to wait for its turn on a busy host is soon found again; one that stands still costs less and less.
+            long length = silences.TryGetValue(key, out (long Until, long Length) last)
+                ? Math.Min(2 * last.Length, LongestSilence)
+                : (long)courier.Silence.TotalNanoseconds;
+            silences[key] = (MonotonicClock.Now + length, length);
         }
     }
 }

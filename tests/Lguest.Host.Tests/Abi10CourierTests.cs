@@ -340,9 +340,10 @@ public sealed partial class Abi10CourierTests : IDisposable
         }
     });
 
-    /// <summary>Length of the next message; 0 at the end, however that came.</summary>
+    /// <summary>Length of the next message; 0 at the end, however that came; -1 when nothing comes.</summary>
     private static int Receive(Socket socket, byte[] buffer)
     {
+        socket.ReceiveTimeout = 60_000;
         int length = socket.Receive(buffer, SocketFlags.None, out SocketError error);
         return error == SocketError.ConnectionReset ? 0 : error == SocketError.Success ? length : -1;
     }
