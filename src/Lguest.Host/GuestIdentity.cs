@@ -6,6 +6,9 @@ using Lguest.Platform;
 
 namespace Lguest.Host;
 
+// H:005 And each Guest has a number, of which its network drivers make a hardware address. In 2007 the number was the slot in the
+// module's list, since a machine had one Host. Now there may be a Host in each process, and two Guests with one address on the same
+// network would both be deaf. So a number is taken from the whole machine.
 /// <summary>A guestid: the lowest number that no other Guest of this machine has.</summary>
 internal sealed class GuestIdentity : IDisposable
 {

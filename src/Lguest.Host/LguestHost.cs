@@ -4,8 +4,8 @@
 namespace Lguest.Host;
 
 // H:000 A Host used to be a kernel module: its first function found a place for the Switcher in the kernel's own address space and
-// registered a device, its last one undid it. Nothing like that is left. What remains of the module is a list of sixteen slots, whose
-// numbers are the identities of the Guests, and a lock.
+// registered a device, its last one undid it. Nothing like that is left. What remains of the module is the list of its Guests, with room
+// for sixteen unless it is told otherwise, and a lock.
 //
 // The lock is the only thing that Guests share. It guards what one Guest's thread does to another Guest, and it is never held while a
 // Guest runs, so no Guest can make another one wait.

@@ -29,7 +29,7 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
     /// <summary>Called, on the reader's task, when the user has typed Ctrl-C three times within about a second.</summary>
     public Action? QuitRequested { get; set; }
 
-    // L:191 The console, the simplest device of all, and the only one that every machine has. Output: copy the bytes out of the list,
+    // L:211 The console, the simplest device of all, and the only one that every machine has. Output: copy the bytes out of the list,
     // write them to a stream, and say that all were taken. Input: if something was typed, ask the Host for the buffer that the Guest has
     // bound, fill it, and raise the interrupt.
     //
@@ -87,7 +87,7 @@ internal sealed partial class ConsoleDevice(Stream? input, Stream? output, TimeP
         stopping.Dispose();
     }
 
-    // L:192 Somebody has to wait for the keyboard, and it must not be the Guest's thread. A task does nothing else: it reads, puts what
+    // L:212 Somebody has to wait for the keyboard, and it must not be the Guest's thread. A task does nothing else: it reads, puts what
     // it got into a queue, and calls the Waker. When the queue is full it stops reading, so that a file that is piped into a Guest does
     // not have to fit into memory.
     //

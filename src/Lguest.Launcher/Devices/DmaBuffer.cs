@@ -46,7 +46,7 @@ internal readonly struct DmaBuffer
         set => memory.Write(address, value);
     }
 
-    // L:215 The Launcher, too, touches the Guest's memory, and this is its only gate: a list of at most sixteen places, each of which is
+    // L:209 The Launcher, too, touches the Guest's memory, and this is its only gate: a list of at most sixteen places, each of which is
     // checked when the list is read, and then used as often as one likes. It is the same rule as in the Host, and the same reason: the
     // Guest wrote it.
     /// <summary>Reads a list and checks it as the Launcher checks everything that a Guest names (ABI 10.8).</summary>

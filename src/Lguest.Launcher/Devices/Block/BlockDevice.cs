@@ -31,7 +31,7 @@ internal sealed partial class BlockDevice(IDisk disk, string name, ILogger logge
 
     public override int WaitingInput => 0;
 
-    // L:193 A disk. The Guest describes one request in the device's page (read or write, from which sector, how many bytes) and sends the
+    // L:213 A disk. The Guest describes one request in the device's page (read or write, from which sector, how many bytes) and sends the
     // buffers of a write, or nothing for a read, to the key that is the page's address. The reply goes into a list that it has bound to
     // the same key: for a read, the bytes; and in any case the interrupt that says "done".
     //

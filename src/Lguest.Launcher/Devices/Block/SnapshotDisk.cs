@@ -40,7 +40,7 @@ internal sealed class SnapshotDisk : IDisk
     /// <inheritdoc/>
     public bool IsReadOnly => false;
 
-    // L:194 A disk that forgets. Reads come from the image until a block has been written; from then on that block lives in a temporary
+    // L:214 A disk that forgets. Reads come from the image until a block has been written; from then on that block lives in a temporary
     // file. One bit for each block says which. A write that begins or ends in the middle of a block brings the rest of it along first, so
     // that a block is always whole in one of the two places.
     /// <inheritdoc/>

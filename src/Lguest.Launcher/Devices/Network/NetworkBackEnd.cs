@@ -68,6 +68,9 @@ internal abstract class NetworkBackEnd(string threadName) : IDisposable
     /// <summary>Ends the present wait, or the next one at once; from any thread.</summary>
     protected abstract void Wake();
 
+    // L:217 Somebody has to wait for packets, as for the keyboard. This thread does, for either kind of network. When many packets wait
+    // for the Guest, it stops reading: then the packets pile up in the host's buffers, and who sends them notices that he is too fast. To
+    // read and throw away would be the worse answer.
     private void Receive(Action wake)
     {
         try
@@ -90,4 +93,5 @@ internal abstract class NetworkBackEnd(string threadName) : IDisposable
             wake();
         }
     }
+    // :*
 }

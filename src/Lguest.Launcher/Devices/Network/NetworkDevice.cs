@@ -31,6 +31,9 @@ internal sealed class NetworkDevice(NetworkBackEnd backEnd) : Device
         page.Write(LauncherSlot, entry);
     }
 
+    // L:216 A network of two, the Guest in slot 1 and the Launcher in slot 0. A packet that the Guest sends is an Ethernet frame in a
+    // list, and goes to the back end at once. Packets for the Guest wait in a queue; each takes one of the buffers that the Guest has
+    // bound. If the Guest has no interface open, it will not take any of them, and they are thrown away.
     public override uint HandleOutput(in DmaBuffer buffer, IDevicePort port) =>
         buffer.Length is >= FrameQueue.MinimumFrame and <= FrameQueue.MaximumFrame && backEnd.TrySend(buffer) ? (uint)buffer.Length : 0;
 
@@ -58,6 +61,7 @@ internal sealed class NetworkDevice(NetworkBackEnd backEnd) : Device
         }
         backEnd.InputTaken();
     }
+    // :*
 
     public override void Start(Action wake) => backEnd.Start(wake);
 

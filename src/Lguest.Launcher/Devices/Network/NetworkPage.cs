@@ -5,6 +5,12 @@ using Lguest.X86.Memory;
 
 namespace Lguest.Launcher.Devices.Network;
 
+// L:191 A network is a page: up to 682 hardware addresses of six bytes, one for each member, whose place in the page is its slot. To send
+// a packet to a member means to send it to the key that belongs to the slot. There is no switch and no cable; finding the receiver of a
+// DMA is what the Host does anyhow.
+//
+// An entry of zeroes is an interface that is not open. A member who sets the lowest bit of his first byte wants to see every packet, also
+// those for others.
 /// <summary>The page of a network in a Guest's memory.</summary>
 /// <param name="memory">The Guest's memory.</param>
 /// <param name="address">Guest physical address of the page.</param>

@@ -74,6 +74,9 @@ public sealed record SharedNetworkOptions(string Path) : DeviceOptions
         }
     }
 
+    // L:192 Guests among themselves: all map the same page of the same file, so that all see the same addresses and all mean the same by
+    // a key. The Launcher has to do only one thing, to see that no two of them take the same slot. It locks the byte of the file that has
+    // the slot's number. Such a lock needs no tidying up: the system releases it when its owner ends, however that happens.
     /// <summary>Takes the first slot that nobody holds. It is ours until the file is closed.</summary>
     private int TakeSlot(FileStream file)
     {
@@ -86,4 +89,5 @@ public sealed record SharedNetworkOptions(string Path) : DeviceOptions
         }
         throw new MachineConfigurationException($"network file {Path} is full: {NetworkPage.SlotCount} Guests use it.");
     }
+    // :*
 }

@@ -31,6 +31,9 @@ public sealed record TapNetworkOptions : DeviceOptions
     /// <summary>An interface that joins a bridge of the host.</summary>
     public static TapNetworkOptions InBridge(string bridge) => new(null, bridge);
 
+    // L:195 The host as a member of the Guest's network: a TAP interface looks to the host like a network card, but what is sent through
+    // it comes out of a file descriptor here, and what is written to the descriptor arrives as if from a cable. To make one takes a
+    // capability that ordinary users do not have. The one who lacks it is told what else he can do.
     internal override Device Open(ILogger logger)
     {
         if (!OperatingSystem.IsLinux())
@@ -69,4 +72,5 @@ public sealed record TapNetworkOptions : DeviceOptions
             throw new MachineConfigurationException($"The TAP network cannot be had: {error.Message}.", error);
         }
     }
+    // :*
 }

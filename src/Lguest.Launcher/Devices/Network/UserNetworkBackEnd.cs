@@ -49,6 +49,13 @@ internal sealed class UserNetworkBackEnd : NetworkBackEnd
 
     public override void Dispose() => slirp.Dispose();
 
+    // L:218 A network without anybody's permission. The library libslirp looks at the Guest's packets and does what they want as an
+    // ordinary program would do it: for a TCP connection it opens a socket, copies what comes in either direction, and plays the part of
+    // the other machine towards the Guest. So the Guest reaches what this process reaches, and nobody outside sees that there is a Guest
+    // at all.
+    //
+    // Sockets are descriptors of this process, and a Guest that opens thousands would take them from all others. Beyond a limit, packets
+    // that could open another one are dropped.
     protected override void Wait(bool read)
     {
         slirp.Wait(read);
@@ -61,6 +68,7 @@ internal sealed class UserNetworkBackEnd : NetworkBackEnd
             output.Remove();
         }
     }
+    // :*
 
     protected override void Wake() => slirp.Wake();
 
