@@ -8,11 +8,12 @@ public partial class CoverageTableTests
 {
     private const int SectionColumn = 1, CodeColumn = 3, TestsColumn = 4;
 
-    private static readonly string[] PromisedSections =
+    private static readonly string[] LawsSections =
     [
-        "1.3", "1.4", "1.5", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6", "4", "4.1", "5.1", "5.2", "5.3",
-        "5.4", "5.5", "6.2", "6.3", "6.4", "6.5", "6.6", "6.7", "6.8", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "8.1", "8.2", "8.3", "8.4", "8.5", "8.6",
-        "9.1", "9.2", "9.3", "9.4", "9.5", "9.6", "9.7", "9.8", "10.1", "10.2", "10.4", "10.5", "10.6", "10.8", "10.9", "10.10", "11", "12.1", "12.2", "12.3", "12.4",
+        "1.1", "1.2", "1.3", "1.4", "1.5", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6", "4", "4.1", "5.1",
+        "5.2", "5.3", "5.4", "5.5", "6.1", "6.2", "6.3", "6.4", "6.5", "6.6", "6.7", "6.8", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "8.1", "8.2", "8.3",
+        "8.4", "8.5", "8.6", "9.1", "9.2", "9.3", "9.4", "9.5", "9.6", "9.7", "9.8", "10.1", "10.2", "10.3", "10.4", "10.5", "10.6", "10.7", "10.8",
+        "10.9", "10.10", "10.11", "11", "12.1", "12.2", "12.3", "12.4", "13", "14.1", "14.2",
     ];
 
     private static readonly List<string[]> Rows = [.. Checkout.Read("docs/abi-coverage.md")
@@ -20,10 +21,10 @@ public partial class CoverageTableTests
         .Select(static line => line.Split('|'))];
 
     [Fact]
-    public void EverySectionThatThisVersionPromisesIsThere()
+    public void EverySectionOfTheAbiIsThere()
     {
         var present = Rows.SelectMany(static row => Sections(row[SectionColumn])).ToHashSet();
-        Assert.Empty(PromisedSections.Except(present));
+        Assert.Empty(LawsSections.Except(present));
     }
 
     [Fact]
