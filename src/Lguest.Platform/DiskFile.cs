@@ -140,13 +140,11 @@ public sealed partial class DiskFile : IDisk
     private static bool IsBlockDevice(string path)
     {
         const ushort KindMask = 0xF000, Pipe = 0x1000, CharacterDevice = 0x2000, BlockDevice = 0x6000, Socket = 0xC000;
-        const int CurrentDirectory = -100;
-        const uint TypeField = 1;
         if (Directory.Exists(path))
         {
             throw new IOException("it is a directory");
         }
-        if (!OperatingSystem.IsLinux() || GetStatus(CurrentDirectory, path, 0, TypeField, out FileStatus status) != 0)
+        if (!OperatingSystem.IsLinux() || !FileStatus.TryGet(path, out FileStatus status))
         {
             return false;
         }
@@ -182,9 +180,6 @@ public sealed partial class DiskFile : IDisk
         return length >= 0 ? length : throw new IOException(Marshal.GetLastPInvokeErrorMessage());
     }
 
-    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int GetStatus(int directory, string path, int flags, uint mask, out FileStatus status);
-
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial SafeFileHandle OpenFile(string path, int flags);
 
@@ -193,12 +188,4 @@ public sealed partial class DiskFile : IDisk
 
     [LibraryImport("libc", EntryPoint = "fdatasync", SetLastError = true)]
     private static partial int SynchroniseData(SafeFileHandle file);
-
-    /// <summary>struct statx, which is the same on every architecture.</summary>
-    [StructLayout(LayoutKind.Explicit, Size = 256)]
-    private struct FileStatus
-    {
-        [FieldOffset(28)]
-        public ushort Mode;
-    }
 }

@@ -13,7 +13,7 @@ public readonly record struct SharedPage(string File, uint Page);
 
 /// <summary>The first pages of a file, mapped so that everybody who maps the file sees the same bytes.</summary>
 /// <remarks>The file must not be made shorter while it is mapped: the host system ends a process that touches what is gone.</remarks>
-public sealed unsafe partial class SharedFileMapping : IDisposable
+public sealed unsafe class SharedFileMapping : IDisposable
 {
     private const int PageSize = 4096;
 
@@ -77,29 +77,10 @@ public sealed unsafe partial class SharedFileMapping : IDisposable
         {
             return Path.GetFullPath(file.Name);
         }
-        const int EmptyPath = 0x1000;
-        const uint InodeNumber = 0x100;
-        if (GetStatus((int)file.SafeFileHandle.DangerousGetHandle(), "", EmptyPath, InodeNumber, out FileStatus status) != 0)
+        if (!FileStatus.TryGet(file.SafeFileHandle, out FileStatus status))
         {
             throw new IOException($"The host does not tell the inode of {file.Name} (error {Marshal.GetLastPInvokeError()}).");
         }
         return $"{status.DeviceMajor}:{status.DeviceMinor}:{status.Inode}";
-    }
-
-    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int GetStatus(int directory, string path, int flags, uint mask, out FileStatus status);
-
-    /// <summary>struct statx, which is the same on every architecture.</summary>
-    [StructLayout(LayoutKind.Explicit, Size = 256)]
-    private struct FileStatus
-    {
-        [FieldOffset(32)]
-        public ulong Inode;
-
-        [FieldOffset(136)]
-        public uint DeviceMajor;
-
-        [FieldOffset(140)]
-        public uint DeviceMinor;
     }
 }
