@@ -1,19 +1,23 @@
-// Prints what the machine is worth: `bench loops`, `bench boot`, or both with no argument.
+// Prints what the machine is worth: `bench loops`, `bench boot`, or both with no argument. And what it stands: `bench many` runs sixteen
+// Guests at once, `bench hostile` those that want to break out.
 
 using Lguest.Bench;
 
-string what = args.Length == 0 ? "all" : args[0];
-if (what is not ("all" or "loops" or "boot"))
+switch (args.FirstOrDefault())
 {
-    Console.Error.WriteLine($"bench: there is no benchmark '{what}'; there are: loops, boot");
-    return 1;
+    case null:
+        LoopBenchmarks.Run();
+        return await BootBenchmark.RunAsync();
+    case "loops":
+        LoopBenchmarks.Run();
+        return 0;
+    case "boot":
+        return await BootBenchmark.RunAsync();
+    case "many":
+        return await ManyGuestsBenchmark.RunAsync();
+    case "hostile":
+        return HostileBenchmark.Run(args.AsSpan(1));
+    default:
+        Console.Error.WriteLine($"bench: there is no benchmark '{args[0]}'; there are: loops, boot, many, hostile");
+        return 1;
 }
-if (what is "all" or "loops")
-{
-    LoopBenchmarks.Run();
-}
-if (what is "all" or "boot")
-{
-    return await BootBenchmark.RunAsync();
-}
-return 0;

@@ -15,6 +15,9 @@ internal sealed class Courier(DmaTable table)
     private readonly Lock gate = new();
     private readonly Dictionary<DmaKey, (Mailbox Mailbox, int Bindings)> mailboxes = [];
 
+    /// <summary>Whether Guests of other processes are reached, and reach this Host's. Set before there are Guests.</summary>
+    public bool CrossesProcesses { get; set; } = CourierProtocol.IsSupported;
+
     /// <summary>How long a sender waits for another process to take a message or to answer it, in milliseconds.</summary>
     /// <remarks>An answer takes some tens of microseconds. This is for a receiver that has to wait for its turn on a busy host.</remarks>
     public int Patience { get; set; } = 20;
@@ -25,7 +28,7 @@ internal sealed class Courier(DmaTable table)
     /// <summary>One more binding of a key exists: from now on other processes reach it.</summary>
     public void Open(in DmaKey key)
     {
-        if (key.IsPrivate || !CourierProtocol.IsSupported)
+        if (key.IsPrivate || !CrossesProcesses)
         {
             return;
         }

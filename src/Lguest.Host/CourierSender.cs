@@ -86,7 +86,7 @@ internal sealed class CourierSender(Courier courier) : IDisposable
     private Socket? TryConnect(in DmaKey key)
     {
         // What this Host serves itself has been looked for already, and the Guest must not send to itself.
-        if (!CourierProtocol.IsSupported || IsSilent(key) || courier.Serves(key))
+        if (!courier.CrossesProcesses || IsSilent(key) || courier.Serves(key))
         {
             return null;
         }

@@ -33,7 +33,15 @@ internal sealed class Mailbox : IDisposable
         this.table = table;
         // Before this returns the name is taken, if it can be: a peer that learns of the binding finds it.
         Listen();
-        new Thread(Run) { IsBackground = true, Name = "lguest mailbox" }.Start();
+        try
+        {
+            new Thread(Run) { IsBackground = true, Name = "lguest mailbox" }.Start();
+        }
+        catch (OutOfMemoryException)
+        {
+            // The host system has no thread left. A Guest that binds must not bring its Host down: it is met in this process alone.
+            Dispose();
+        }
     }
 
     /// <summary>The name is this mailbox's own; otherwise another process may have it.</summary>

@@ -75,6 +75,13 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
     /// <summary>What the Guest has cost so far. May be asked at any time.</summary>
     public MachineStatistics Statistics => statistics ?? MachineStatistics.Of(lguest);
 
+    /// <summary>Counts the bytes of host memory that the Guest's RAM and the tables which the Host keeps for it take by now. Not after disposal.</summary>
+    public (long Guest, long Tables) CountResidentMemory()
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        return memory.CountResident();
+    }
+
     /// <summary>Runs the Guest to its end.</summary>
     /// <param name="cancellationToken">Stops the Guest: the result is then <see cref="MachineEnd.Stopped"/>, not an exception.</param>
     /// <returns>How the Guest ended.</returns>
@@ -152,7 +159,8 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
     void IDevicePort.Complete(in DmaBuffer buffer, uint length, uint irq)
     {
         buffer.UsedLength = length;
-        if (lguest.Irq(irq) != LguestError.None)
+        // A Guest that has died meanwhile, perhaps of its peer's transfer, has a reason of its own: the next read tells it.
+        if (lguest.Irq(irq) == LguestError.InvalidArgument)
         {
             death ??= $"interrupt {irq} refused";
         }

@@ -1,15 +1,19 @@
 // Machine memory begins as a reservation: a Guest of 64 MiB must not cost 64 MiB before it touches them. Every host system has a
 // call for that; this file knows them, so that nothing above it has to. First stop of the tour's Preparation: everything that
 // depends on the operating system lives in this one small room (memory, executable memory, precise waiting, the terminal).
+// Every block has a page before it and a page behind it that nobody may touch: the host system tends to place blocks side by side, and
+// one byte too many would otherwise be another Guest's (docs/decisions/035).
 
 using System.Runtime.InteropServices;
 
 namespace Lguest.Platform;
 
 /// <summary>A block of zero-filled, page-aligned host memory that is committed only as it is touched.</summary>
-/// <remarks>Sizes are in bytes and must be positive multiples of 4096.</remarks>
+/// <remarks>Sizes are in bytes and must be positive multiples of 4096. On Linux, touching the page before or behind the block ends the process.</remarks>
 public sealed unsafe partial class HostMemory : IDisposable
 {
+    private const nuint GuardSize = 4096;
+    private const int ProtNone = 0;
     private const int ProtReadWrite = 3;
     private const int MapPrivateAnonymousNoReserve = 0x2 | 0x20 | 0x4000;
 
@@ -24,17 +28,20 @@ public sealed unsafe partial class HostMemory : IDisposable
         ArgumentOutOfRangeException.ThrowIfNotEqual(size % 4096, 0u);
         Size = size;
         mapped = OperatingSystem.IsLinux();
-        // SAFETY: an anonymous mapping at an address of the kernel's choice overlaps nothing; elsewhere the runtime's own allocator is used.
+        // SAFETY: an anonymous mapping at an address of the kernel's choice overlaps nothing, and the block lies inside it; elsewhere the
+        // runtime's own allocator is used.
         unsafe
         {
             if (mapped)
             {
-                nint result = MapMemory(0, size, ProtReadWrite, MapPrivateAnonymousNoReserve, -1, 0);
-                if (result == -1)
+                nuint whole = size + (2 * GuardSize);
+                nint result = MapMemory(0, whole, ProtNone, MapPrivateAnonymousNoReserve, -1, 0);
+                if (result == -1 || ProtectMemory(result + (nint)GuardSize, size, ProtReadWrite) != 0)
                 {
+                    _ = result == -1 ? 0 : UnmapMemory(result, whole);
                     throw new OutOfMemoryException($"The host refuses to reserve {size} bytes of memory.");
                 }
-                address = (byte*)result;
+                address = (byte*)result + GuardSize;
             }
             else
             {
@@ -50,6 +57,24 @@ public sealed unsafe partial class HostMemory : IDisposable
     /// <summary>First byte; valid until <see cref="Dispose"/>.</summary>
     public byte* Address => address;
 
+    /// <summary>Counts the bytes that the host has committed so far, in whole pages; all of them where the host does not tell.</summary>
+    public long CountResident()
+    {
+        if (!mapped)
+        {
+            return (long)Size;
+        }
+        // SAFETY: mincore writes one byte for each page of the block.
+        unsafe
+        {
+            byte[] pages = new byte[Size / 4096];
+            fixed (byte* first = pages)
+            {
+                return PagesInCore((nint)address, Size, first) == 0 ? 4096L * pages.Count(static page => (page & 1) != 0) : (long)Size;
+            }
+        }
+    }
+
     /// <summary>Gives the memory back. Nobody may hold an address into it afterwards.</summary>
     public void Dispose()
     {
@@ -62,7 +87,7 @@ public sealed unsafe partial class HostMemory : IDisposable
             }
             if (mapped)
             {
-                _ = UnmapMemory((nint)address, Size);
+                _ = UnmapMemory((nint)(address - GuardSize), Size + (2 * GuardSize));
             }
             else
             {
@@ -74,6 +99,12 @@ public sealed unsafe partial class HostMemory : IDisposable
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     private static partial nint MapMemory(nint address, nuint length, int protection, int flags, int file, nint offset);
+
+    [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
+    private static partial int ProtectMemory(nint address, nuint length, int protection);
+
+    [LibraryImport("libc", EntryPoint = "mincore", SetLastError = true)]
+    private static partial int PagesInCore(nint address, nuint length, byte* pages);
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     private static partial int UnmapMemory(nint address, nuint length);

@@ -285,6 +285,9 @@ public sealed unsafe class MachineMemory : IDisposable
         }
     }
 
+    /// <summary>Counts the bytes of host memory that the Guest's own frames and the arena really take; shared frames are not counted.</summary>
+    public (long Guest, long Arena) CountResident() => (guestMemory.CountResident(), arenaMemory.CountResident());
+
     /// <summary>Host address of a frame, or null. The caller stays inside its 4096 bytes.</summary>
     internal byte* FrameAddress(uint frame)
     {

@@ -1,0 +1,160 @@
+// The Launcher of a hostile Guest: it reads every list that it is sent, gives console and disk what is meant for them, and asks for buffers
+// when it pleases. It is built of the real Launcher's parts, which have to stand as much as the Host.
+
+using Lguest.Host;
+using Lguest.Launcher.Devices;
+using Lguest.Launcher.Devices.Block;
+using Lguest.Platform;
+using Lguest.X86.Memory;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Lguest.Hostile;
+
+/// <summary>Serves a hostile Guest.</summary>
+internal sealed class HostileLauncher : IDevicePort, IDisposable
+{
+    /// <summary>Sectors of the disk.</summary>
+    public const int DiskSectors = 64;
+
+    private readonly MachineMemory memory;
+    private readonly LguestDevice device;
+    private readonly Device[] devices;
+
+    /// <summary>Attaches a console and a disk.</summary>
+    /// <param name="memory">The Guest's memory.</param>
+    /// <param name="device">The Guest's device.</param>
+    public HostileLauncher(MachineMemory memory, LguestDevice device)
+    {
+        this.memory = memory;
+        this.device = device;
+        devices = [new BlockDevice(new FragileDisk(), "disk", NullLogger.Instance), new ConsoleDevice(null, Stream.Null, TimeProvider.System, NullLogger.Instance)];
+        devices[0].Attach(memory, new DevicePlace(HostileLayout.DiskPage + 2048, HostileLayout.DiskPage));
+    }
+
+    /// <summary>What the Launcher found wrong with the Guest; null while nothing is.</summary>
+    public string? Death { get; private set; }
+
+    /// <summary>Runs the Guest until somebody is wanted.</summary>
+    public void Run(CancellationToken patience)
+    {
+        ReadResult read = device.Read(patience);
+        if (read.Error is not (LguestError.None or LguestError.NoEntry or LguestError.Interrupted))
+        {
+            throw new HostileFailure($"Running the Guest failed: {read.Error}.");
+        }
+        if (read.HasDma)
+        {
+            Serve(read.DmaAddress, read.DmaKey);
+        }
+    }
+
+    /// <summary>Serves what the Guest has sent without being run.</summary>
+    public void Serve()
+    {
+        Io io = device.Guest!.Io;
+        if (io.HasPendingDma)
+        {
+            io.ClearPendingDma();
+            Serve(io.PendingDma, io.PendingKey);
+        }
+    }
+
+    /// <summary>What a Launcher may do at any time: send an interrupt, ask for a buffer and fill it, break.</summary>
+    public void Act(HostileValues values)
+    {
+        switch (values.Random.Next(3))
+        {
+            case 0:
+                device.Irq(values.Number(32));
+                break;
+            case 1:
+                device.Break(on: true, new CancellationToken(canceled: true));
+                device.Break(on: false);
+                break;
+            default:
+                // A Launcher asks for keys of its own devices only; those are aligned and have a page.
+                uint key = values.Key() & ~3u;
+                if (((IDevicePort)this).TryGetBuffer(key % HostileLayout.Top, out DmaBuffer buffer, out uint irq))
+                {
+                    buffer.CopyFrom(new byte[Math.Min(buffer.Length, 2000)]);
+                    foreach (Span<byte> piece in buffer)
+                    {
+                        piece[^1] = 0x5A;
+                    }
+                    buffer.Overwritten(buffer.Length);
+                    ((IDevicePort)this).Complete(buffer, (uint)buffer.Length, irq);
+                }
+                break;
+        }
+    }
+
+    public void Dispose() => Array.ForEach(devices, static device => device.Dispose());
+
+    bool IDevicePort.TryGetBuffer(uint key, out DmaBuffer buffer, out uint irq)
+    {
+        irq = 0;
+        buffer = default;
+        if (device.GetDma(key, out uint address) != LguestError.None || !TryReadList(address, out buffer))
+        {
+            return false;
+        }
+        irq = buffer.UsedLength;
+        return true;
+    }
+
+    void IDevicePort.Complete(in DmaBuffer buffer, uint length, uint irq)
+    {
+        buffer.UsedLength = length;
+        if (device.Irq(irq) == LguestError.InvalidArgument)
+        {
+            Death ??= $"interrupt {irq} refused";
+        }
+    }
+
+    void IDevicePort.Fail(string reason) => Death ??= reason;
+
+    private void Serve(uint address, uint key)
+    {
+        if (Array.Find(devices, device => device.OutputKey == key) is { } receiver && TryReadList(address, out DmaBuffer buffer))
+        {
+            buffer.UsedLength = receiver.HandleOutput(buffer, this);
+        }
+    }
+
+    private bool TryReadList(uint address, out DmaBuffer buffer)
+    {
+        if (DmaBuffer.TryRead(memory, address, out buffer, out uint badAddress))
+        {
+            return true;
+        }
+        Death ??= $"invalid address {badAddress}";
+        return false;
+    }
+
+    /// <summary>A disk that breaks when it is asked for what it has not.</summary>
+    private sealed class FragileDisk : IDisk
+    {
+        private readonly byte[] bytes = new byte[DiskSectors * BlockDevice.SectorSize];
+
+        public long Length => bytes.Length;
+
+        public bool IsReadOnly => false;
+
+        public int Read(Span<byte> target, long offset)
+        {
+            int count = (int)Math.Min(target.Length, Length - offset);
+            bytes.AsSpan((int)offset, count).CopyTo(target);
+            return count;
+        }
+
+        public void Write(ReadOnlySpan<byte> source, long offset) => source.CopyTo(bytes.AsSpan((int)offset, source.Length));
+
+        public void Flush()
+        {
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+}
