@@ -112,7 +112,7 @@ internal sealed class HostileGuest : IDisposable
                 break;
             case HostileThrow.DmaList:
                 HostileLists.Write(values, Memory);
-                WriteDiskPage();
+                WriteDevicePages();
                 break;
             case HostileThrow.Bindings:
                 Bind();
@@ -211,6 +211,7 @@ internal sealed class HostileGuest : IDisposable
         {
             // Without a reply buffer the first request to the disk would be the last.
             Call((uint)Hypercall.BindDma, DiskPage, Lists + (4 * LguestAbi.DmaSize), (1 << 8) | 1);
+            Call((uint)Hypercall.BindDma, NetworkPage + 4, Lists + (5 * LguestAbi.DmaSize), (8 << 8) | 2);
         }
         if (random.Next(3) != 0)
         {
@@ -281,9 +282,10 @@ internal sealed class HostileGuest : IDisposable
         _ => ((uint)values.Random.Next(20) << 8) | (uint)values.Random.Next(1, 32),
     };
 
-    /// <summary>Describes a request to the disk: one that could be meant, with a field that is not.</summary>
-    private void WriteDiskPage()
+    /// <summary>Describes a request to the disk: one that could be meant, with a field that is not. And opens or closes its network.</summary>
+    private void WriteDevicePages()
     {
+        Memory.Write(NetworkPage + 6, (byte)values.Random.Next(3));
         Memory.Write(DiskPage + BlockPage.Type, values.Seldom(8) ? values.Edge() : (uint)values.Random.Next(2));
         Memory.Write(DiskPage + BlockPage.Sector, values.Rarely() ? values.Edge() : (uint)values.Random.Next(HostileLauncher.DiskSectors));
         Memory.Write(DiskPage + BlockPage.Bytes, values.Seldom(4) ? values.Edge() : (uint)values.Random.Next(9) * 512);

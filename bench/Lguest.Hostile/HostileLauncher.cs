@@ -1,9 +1,10 @@
-// The Launcher of a hostile Guest: it reads every list that it is sent, gives console and disk what is meant for them, and asks for buffers
-// when it pleases. It is built of the real Launcher's parts, which have to stand as much as the Host.
+// The Launcher of a hostile Guest: it reads every list that it is sent, gives console, disk and network what is meant for them, and asks for
+// buffers when it pleases. It is built of the real Launcher's parts, which have to stand as much as the Host.
 
 using Lguest.Host;
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Block;
+using Lguest.Launcher.Devices.Network;
 using Lguest.Platform;
 using Lguest.X86.Memory;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -20,15 +21,21 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
     private readonly LguestDevice device;
     private readonly Device[] devices;
 
-    /// <summary>Attaches a console and a disk.</summary>
+    /// <summary>Attaches a console, a disk and a network.</summary>
     /// <param name="memory">The Guest's memory.</param>
     /// <param name="device">The Guest's device.</param>
     public HostileLauncher(MachineMemory memory, LguestDevice device)
     {
         this.memory = memory;
         this.device = device;
-        devices = [new BlockDevice(new FragileDisk(), "disk", NullLogger.Instance), new ConsoleDevice(null, Stream.Null, TimeProvider.System, NullLogger.Instance)];
+        devices =
+        [
+            new BlockDevice(new FragileDisk(), "disk", NullLogger.Instance),
+            new NetworkDevice(new EchoingBackEnd()),
+            new ConsoleDevice(null, Stream.Null, TimeProvider.System, NullLogger.Instance),
+        ];
         devices[0].Attach(memory, new DevicePlace(HostileLayout.DiskPage + 2048, HostileLayout.DiskPage));
+        devices[1].Attach(memory, new DevicePlace(HostileLayout.NetworkPage + 4000, HostileLayout.NetworkPage));
     }
 
     /// <summary>What the Launcher found wrong with the Guest; null while nothing is.</summary>
@@ -118,6 +125,7 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
         if (Array.Find(devices, device => device.OutputKey == key) is { } receiver && TryReadList(address, out DmaBuffer buffer))
         {
             buffer.UsedLength = receiver.HandleOutput(buffer, this);
+            receiver.DeliverInput(this);
         }
     }
 
@@ -129,6 +137,28 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
         }
         Death ??= $"invalid address {badAddress}";
         return false;
+    }
+
+    /// <summary>A network on which everything comes back.</summary>
+    private sealed class EchoingBackEnd() : NetworkBackEnd("hostile network")
+    {
+        private static readonly byte[] Address = [2, 0, 0, 0, 0, 1];
+
+        public override ReadOnlySpan<byte> HardwareAddress => Address;
+
+        public override bool TrySend(in DmaBuffer frame) => Input.TryAdd(frame);
+
+        public override void Dispose()
+        {
+        }
+
+        protected override void Wait(bool read)
+        {
+        }
+
+        protected override void Wake()
+        {
+        }
     }
 
     /// <summary>A disk that breaks when it is asked for what it has not.</summary>

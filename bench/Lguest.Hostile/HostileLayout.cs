@@ -35,6 +35,9 @@ internal static class HostileLayout
     /// <summary>Page of the disk, which is its key as well.</summary>
     public const uint DiskPage = 0x7_0000;
 
+    /// <summary>Page of the network that leads out; its keys are those of slots 0 and 1.</summary>
+    public const uint NetworkPage = 0x7_1000;
+
     public const uint Buffers = 0x8_0000;
 
     /// <summary>Virtual address of the user page.</summary>

@@ -13,7 +13,7 @@ namespace Lguest.Hostile;
 internal sealed class HostileValues(Random random, uint pageOffset)
 {
     private static readonly uint[] Places =
-        [FirstDirectory, KernelTable, UserTable, Data, Gdt, Text, SecondDirectory, ThirdDirectory, Lists, Code, Handler, UserPage, Shared, Shared + 4096, DiskPage, Buffers];
+        [FirstDirectory, KernelTable, UserTable, Data, Gdt, Text, SecondDirectory, ThirdDirectory, Lists, Code, Handler, UserPage, Shared, Shared + 4096, DiskPage, NetworkPage, Buffers];
 
     private static readonly ushort[] Selectors = [0x61, 0x69, 0x73, 0x7B, 0x33, 0x3B, 0x43, 0, 1, 3, 0x50, 0x58, 0x60, 0x68, 0x80, 0x83, 0x88, 0xF8, 0x64, 0x6D];
 
@@ -149,7 +149,8 @@ internal sealed class HostileValues(Random random, uint pageOffset)
         2 => ((uint)random.Next(1, (int)Pages + 1) * 4096) - 4,
         3 => Top - 4,
         < 6 => 0,
-        < 9 => DiskPage,
+        < 8 => DiskPage,
+        < 10 => NetworkPage + (4 * (uint)random.Next(2)),
         _ => Shared + (4 * (uint)random.Next(10)) + (Seldom(8) ? 4096u : 0),
     };
 }
