@@ -1,4 +1,4 @@
-// Prints what the machine is worth: `bench loops`, `bench boot`, or both with no argument. And what it stands: `bench many` runs sixteen
+// Prints what the machine is worth: `bench loops`, `bench boot`, `bench block`, or all with no argument. And what it stands: `bench many` runs sixteen
 // Guests at once, `bench hostile` those that want to break out.
 
 using Lguest.Bench;
@@ -7,17 +7,19 @@ switch (args.FirstOrDefault())
 {
     case null:
         LoopBenchmarks.Run();
-        return await BootBenchmark.RunAsync();
+        return await BootBenchmark.RunAsync() | await BlockBenchmark.RunAsync();
     case "loops":
         LoopBenchmarks.Run();
         return 0;
     case "boot":
         return await BootBenchmark.RunAsync();
+    case "block":
+        return await BlockBenchmark.RunAsync();
     case "many":
         return await ManyGuestsBenchmark.RunAsync();
     case "hostile":
         return HostileBenchmark.Run(args.AsSpan(1));
     default:
-        Console.Error.WriteLine($"bench: there is no benchmark '{args[0]}'; there are: loops, boot, many, hostile");
+        Console.Error.WriteLine($"bench: there is no benchmark '{args[0]}'; there are: loops, boot, block, many, hostile");
         return 1;
 }
