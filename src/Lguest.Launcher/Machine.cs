@@ -33,6 +33,7 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
     private MachineResult? requestedEnd;
     private MachineStatistics? statistics;
     private string? death;
+    private bool warnedOfUnknownKey;
     private bool disposed;
 
     /// <summary>Builds a machine and loads its kernel.</summary>
@@ -320,7 +321,12 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
                 return;
             }
         }
-        LogUnknownKey(key);
+        // Once: a Guest can do this a million times a second, and the warning goes to the user's terminal.
+        if (!warnedOfUnknownKey)
+        {
+            warnedOfUnknownKey = true;
+            LogUnknownKey(key);
+        }
     }
     // :*
 

@@ -17,7 +17,8 @@ internal static class BzImage
     /// <exception cref="MachineConfigurationException">There is no kernel inside, or it is damaged.</exception>
     public static KernelImage Read(string name, Stream contents)
     {
-        byte[] file = new byte[contents.Length];
+        // Larger than any Guest's memory, and nobody needs to read it to know: a disk image, most likely.
+        byte[] file = new byte[contents.Length <= MemoryMap.MaximumTop / 2 ? contents.Length : 0];
         contents.Position = 0;
         contents.ReadExactly(file);
 
