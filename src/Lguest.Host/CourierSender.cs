@@ -29,7 +29,8 @@ internal sealed class CourierSender(Courier courier) : IDisposable
     // its own.
     //
     // The trouble with other processes is that they stop: killed, stopped by their user, or malicious. So the wait for an answer is
-    // short, and whoever let us wait is left alone for a second. A Guest may lose parcels by that; it never loses time worth speaking of.
+    // short, and whoever let us wait is left alone for a moment, and for longer if he stays silent. A Guest may lose parcels by that; it
+    // never loses time worth speaking of.
     /// <summary>Sends the parcel that lies in <see cref="Room"/> to whoever has bound a key in another process.</summary>
     /// <param name="key">A shared key.</param>
     /// <param name="parcel">The parcel.</param>

@@ -15,7 +15,13 @@ public partial class TourTests
     /// <summary>The numbers of ABI 14.2, but for those that docs/decisions/038 leaves out.</summary>
     private static readonly Dictionary<char, int[]> Promised = new()
     {
-        ['P'] = [10, 100, 200, 300, 400, 500, 600, 700, 800, 900],
+        ['P'] = [10, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900],
+        ['G'] = [10, 20, 30, 31, 32, 33, 34, 35, 38, 45, 70],
+        ['D'] =
+        [
+            10, 100, 110, 120, 130, 140, 200, 300, 310, 320, 340, 350, 360, 370, 380, 400, 410, 420, 425, 430, 440, 450, 460, 470, 480, 490, 495, 500, 510,
+            520, 530, 550, 560, 570, 580,
+        ],
         ['L'] =
         [
             0, 10, 20, 30, 35, 40, 50, 60, 100, 110, 120, 130, 140, 150, 160, 170, 180, 190, 200, 210, 220, 300, 305, 310, 315, 320, 330, 340, 350, 360,
@@ -27,6 +33,7 @@ public partial class TourTests
             470, 480, 500, 510, 520, 600, 610,
         ],
         ['S'] = [10, 100],
+        ['M'] = [2, 3, 4, 5, 6, 7, 8, 11, 999],
     };
 
     public static TheoryData<char> Chapters => [.. Promised.Keys];
@@ -62,6 +69,14 @@ public partial class TourTests
     public void TheTourVisitsEveryFileOfHostAndLauncher(string folder) => Assert.Empty(Unvisited(folder));
 
     [Fact]
+    public void TheTourVisitsEveryPatch()
+    {
+        static string File(string path) => path.Split(": ")[0];
+        var visited = Chapter.All.SelectMany(static chapter => TourSection.Read(chapter, Sources)).Select(static section => File(section.Path)).ToHashSet();
+        Assert.Empty(Sources.Select(static source => File(source.Path)).Where(static path => path.EndsWith(".patch", StringComparison.Ordinal)).Except(visited));
+    }
+
+    [Fact]
     public void ASectionGoesToTheEndMarkTheNextSectionOrTheEndOfTheFile()
     {
         var file = new SourceText("a.cs",
@@ -80,13 +95,13 @@ public partial class TourTests
     {
         var patch = new SourceText("p.patch",
         [
-            "diff --git a/x.c b/x.c", "--- a/x.c", "+++ b/x.c", "@@ -1,2 +1,5 @@", " /* G:001 Not ours. */", "+/*", "+ * G:010 Ten", "+ * and more.", "+ */", "+int\ta;", "-int b;",
+            "diff --git a/x.c b/x.c", "--- a/x.c", "+++ b/x.c", "@@ -1,2 +1,5 @@", " /* G:001 Not ours. */", "+/*", "+ * G:010 Ten", "+ * and more.", "+ */", "+int\ta;", "-int b;", "+", "+/*", "+ * G:015 Fifteen", "+ */", "+b;",
             "@@ -9,1 +12,2 @@", "+int c;", "diff --git a/y.S b/y.S", "+++ b/y.S", "@@ -0,0 +1,2 @@", "+/* G:020 Twenty :*/", "+nop",
         ]);
         TourSection[] sections = [.. TourSection.Read(Chapter.Find("guest")!, SourceText.AddedBy(patch))];
-        Assert.Equal(["p.patch: x.c", "p.patch: y.S"], sections.Select(static section => section.Path));
-        Assert.Equal(["Ten|and more.", "Twenty"], sections.Select(static section => string.Join('|', section.Prose)));
-        Assert.Equal(["int     a;", ""], sections.Select(static section => string.Join('|', section.Code)));
+        Assert.Equal(["p.patch: x.c", "p.patch: x.c", "p.patch: y.S"], sections.Select(static section => section.Path));
+        Assert.Equal(["Ten|and more.", "Fifteen", "Twenty"], sections.Select(static section => string.Join('|', section.Prose)));
+        Assert.Equal(["int     a;", "b;", ""], sections.Select(static section => string.Join('|', section.Code)));
     }
 
     [Fact]
@@ -100,20 +115,20 @@ public partial class TourTests
     public void ProseIsFilledAndListsAndVersesStandAsTheyAre()
     {
         var output = new StringWriter();
-        var section = new TourSection(1, "a.cs", ["One two", "three four.", "", "- five six seven", "  eight", "", "  nine", "    ten"], ["if (x)"]);
-        new TourPrinter(output, colours: false, width: 12).Print(Chapter.All[4], [section]);
+        string sixty = new('x', 60);
+        var section = new TourSection(1, "a.cs", ["One", $"two {sixty} twenty-letters.", "", $"- {sixty}", "  eight letters.", "- Two.", "", "  nine", "    ten"], ["if (x)"]);
+        new TourPrinter(output, colours: false).Print(Chapter.All[4], [section]);
         Assert.Equal(
-            """
+            $"""
             == V. Host ==
 
             [ a.cs ]
 
-            One two
-            three four.
+            One two {sixty}
+            twenty-letters.
 
-            - five six
-              seven
-              eight
+            - {sixty} eight letters.
+            - Two.
 
               nine
                 ten
@@ -175,7 +190,8 @@ public partial class TourTests
     {
         using var terminal = new PseudoTerminal("dotnet", CommandProcess.Program, "tour", "switcher");
         Assert.Equal(0, await terminal.WaitForExitAsync());
-        await terminal.WaitForAsync("\u001b[");
+        await terminal.WaitForAsync("== VI. Switcher ==\u001b[0m");
+        Assert.StartsWith("\u001b[1m==", terminal.Screen);
     }
 
     private static IReadOnlyList<TourSection> Sections(char letter) => TourSection.Read(Chapter.Find(letter.ToString())!, Sources);

@@ -10,8 +10,6 @@ namespace Lguest.Cli.Commands;
 internal static class TourCommand
 {
     private const int BrokenPipe = 32;
-    private const int PlainWidth = 80;
-    private const int WidestProse = 100;
 
     public static Command Create()
     {
@@ -34,13 +32,12 @@ internal static class TourCommand
             _ => [Chapter.Find(word) ?? throw new CommandException(
                 $"there is no chapter {word}: {string.Join(", ", Chapter.All.Select(static chapter => chapter.Name))} and all are known")],
         };
-        bool isTerminal = !Console.IsOutputRedirected;
-        bool colours = isTerminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")) && Environment.GetEnvironmentVariable("TERM") != "dumb";
-        int width = isTerminal && Console.WindowWidth > 0 ? Math.Min(Console.WindowWidth, WidestProse) : PlainWidth;
+        bool colours = !Console.IsOutputRedirected
+            && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")) && Environment.GetEnvironmentVariable("TERM") != "dumb";
         try
         {
             using var output = new StreamWriter(DescriptorStream.OpenOutput(), new UTF8Encoding(false), bufferSize: 1 << 16);
-            var printer = new TourPrinter(output, colours, width);
+            var printer = new TourPrinter(output, colours);
             if (chapters.Count == 0)
             {
                 printer.PrintContents();

@@ -1,5 +1,6 @@
 // The tour on paper or on a screen. Both have the same words in the same lines; a terminal adds colour.
 
+using System.Text;
 using System.Text.RegularExpressions;
 using Spectre.Console;
 
@@ -8,35 +9,29 @@ namespace Lguest.Cli.Tour;
 /// <summary>Prints chapters.</summary>
 internal sealed partial class TourPrinter
 {
-    private const int Unlimited = 10_000;
+    private const int ProseWidth = 80;
     private const string CodeIndentation = "    ";
 
-    private static readonly Style Title = new(Color.Yellow, decoration: Decoration.Bold);
-    private static readonly Style Path = new(Color.Aqua);
+    private static readonly Style Title = new(decoration: Decoration.Bold);
+    private static readonly Style Path = new(Color.Purple);
     private static readonly Style Comment = new(Color.Green);
     private static readonly Style Literal = new(Color.Olive);
-    private static readonly Style Keyword = new(Color.Blue);
-    private static readonly Style Code = new(Color.Silver);
+    private static readonly Style Keyword = new(Color.Teal);
 
     private readonly IAnsiConsole console;
-    private readonly int width;
 
     /// <summary>Makes a printer.</summary>
     /// <param name="output">Where to print.</param>
     /// <param name="colours">Whether it is a terminal that likes colour.</param>
-    /// <param name="width">Columns for prose; code is as wide as it is.</param>
-    public TourPrinter(TextWriter output, bool colours, int width)
+    public TourPrinter(TextWriter output, bool colours)
     {
-        this.width = width;
         console = AnsiConsole.Create(new AnsiConsoleSettings
         {
             Ansi = colours ? AnsiSupport.Yes : AnsiSupport.No,
             ColorSystem = colours ? ColorSystemSupport.Standard : ColorSystemSupport.NoColors,
             Interactive = InteractionSupport.No,
-            Out = new AnsiConsoleOutput(output),
+            Out = new Paper(output),
         });
-        // Lines end where they are told to end: the console would leave blanks behind.
-        console.Profile.Width = Unlimited;
     }
 
     /// <summary>Prints one line for each chapter.</summary>
@@ -120,7 +115,7 @@ internal sealed partial class TourPrinter
         string line = "";
         foreach (string word in paragraph.Split(' '))
         {
-            if (line.Length > 0 && line.Length + 1 + word.Length > width)
+            if (line.Length > 0 && line.Length + 1 + word.Length > ProseWidth)
             {
                 console.WriteLine(line);
                 line = hanging + word;
@@ -142,12 +137,28 @@ internal sealed partial class TourPrinter
         int done = 0;
         foreach (Match token in Token().Matches(line))
         {
-            console.Write(line[done..token.Index], Code);
+            console.Write(line[done..token.Index]);
             Style style = token.Groups["comment"].Success ? Comment : token.Groups["literal"].Success ? Literal : Keyword;
             console.Write(token.Value, style);
             done = token.Index + token.Length;
         }
-        console.WriteLine(line[done..], Code);
+        console.WriteLine(line[done..]);
+    }
+
+    /// <summary>Endless in both directions. (The library would take hold of the terminal to learn its size, and fill lines with blanks.)</summary>
+    private sealed class Paper(TextWriter writer) : IAnsiConsoleOutput
+    {
+        public TextWriter Writer => writer;
+
+        public bool IsTerminal => false;
+
+        public int Width => 10_000;
+
+        public int Height => 10_000;
+
+        public void SetEncoding(Encoding encoding)
+        {
+        }
     }
 
     [GeneratedRegex("""

@@ -74,7 +74,12 @@ internal sealed partial record TourSection(int Number, string Path, IReadOnlyLis
             ? 1 + Math.Max(0, lines.FindIndex(static line => line.Contains("*/", StringComparison.Ordinal)))
             : lines.TakeWhile(line => CommentOf(line.TrimStart()) == opener).Count();
         IEnumerable<string> prose = lines.Take(count).Select(static line => Marks().Replace(line, "").TrimEnd());
-        var code = lines.Skip(count).Select(static line => Expand(line).TrimEnd()).Where(static line => line.Trim() is not ("//" or "/**/" or "/* */" or "#")).ToList();
+        var code = lines.Skip(count).Select(static line => Expand(line).TrimEnd()).Where(static line => line.Trim() is not ("//" or "/* */" or "#")).ToList();
+        if (code is [.., var last] && last.Trim() == "/*")
+        {
+            // The comment that opens here is the next section's.
+            code.RemoveAt(code.Count - 1);
+        }
         int indentation = code.Where(static line => line.Length > 0).Select(static line => line.Length - line.TrimStart().Length).DefaultIfEmpty(0).Min();
         return new TourSection(number, path, Trim(prose), Trim(code.Select(line => line.Length == 0 ? line : line[indentation..])));
     }

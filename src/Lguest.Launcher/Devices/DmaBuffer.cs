@@ -46,9 +46,9 @@ internal readonly struct DmaBuffer
         set => memory.Write(address, value);
     }
 
-    // L:209 The Launcher, too, touches the Guest's memory, and this is its only gate: a list of at most sixteen places, each of which is
-    // checked when the list is read, and then used as often as one likes. It is the same rule as in the Host, and the same reason: the
-    // Guest wrote it.
+    // L:209 The Launcher, too, follows addresses that the Guest has written, and this is the only gate for that: a list of at most
+    // sixteen places, each of which is checked when the list is read, and then used as often as one likes. It is the same rule as in the
+    // Host, and the same reason: the Guest wrote it.
     /// <summary>Reads a list and checks it as the Launcher checks everything that a Guest names (ABI 10.8).</summary>
     /// <param name="memory">The Guest's memory.</param>
     /// <param name="address">Guest physical address of the list.</param>

@@ -55,9 +55,9 @@ public sealed record BlockDeviceOptions(string Path) : DeviceOptions
         }
     }
 
-    // L:188 Then the user's devices are opened, in the order of the command line. Files can be wrong in many ways, and each deserves a
-    // sentence that helps. The most important refusal: two Guests that write to one image would destroy it within seconds, for each
-    // believes that it has the disk alone. The file is locked, and the second one is told.
+    // L:188 The user's devices are opened first of all, in the order of the command line. Files can be wrong in many ways, and each
+    // deserves a sentence that helps. The most important refusal: two Guests that write to one image would destroy it within seconds, for
+    // each believes that it has the disk alone. The file is locked, and the second one is told.
     private DiskFile OpenFile(string name)
     {
         bool writes = Access == BlockAccess.ReadWrite;
