@@ -56,12 +56,23 @@ internal sealed unsafe class BlockCache : IDisposable
         // SAFETY: chains link blocks of the arena; Clear resets chains and arena together.
         unsafe
         {
-            Block* block = buckets[Bucket(physical)];
-            while (block != null && !(block->Eip == eip && block->Mode == mode && block->Frame == physical >> 12))
+            Block** link = buckets + Bucket(physical);
+            while (*link != null)
             {
-                block = block->HashNext;
+                Block* block = *link;
+                if (block->Mode == Block.Dead)
+                {
+                    // Code that changes itself again and again would otherwise search through all that it has been.
+                    *link = block->HashNext;
+                    continue;
+                }
+                if (block->Eip == eip && block->Mode == mode && block->Frame == physical >> 12)
+                {
+                    return block;
+                }
+                link = &block->HashNext;
             }
-            return block;
+            return null;
         }
     }
 

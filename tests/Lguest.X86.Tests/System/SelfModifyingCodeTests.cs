@@ -27,6 +27,27 @@ public sealed class SelfModifyingCodeTests
         }
     }
 
+    [Fact]
+    public void ALoopThatChangesItselfAHundredThousandTimes_ComesToItsEnd()
+    {
+        // With every block that it has been still in the way of the next, this took minutes.
+        using var m = new SystemMachine();
+        Assert.Equal(SystemMachine.Done, m.Run(static a =>
+        {
+            var again = a.CreateLabel();
+            a.mov(ecx, 100_000);
+            a.xor(ebx, ebx);
+            a.Label(ref again);
+            a.mov(__byte_ptr[SystemMachine.Code + 14], cl);
+            a.mov(al, 0);
+            a.add(bl, al);
+            a.dec(ecx);
+            a.jne(again);
+            a.hlt();
+        }));
+        Assert.Equal((byte)Enumerable.Range(1, 100_000).Sum(static i => (long)(byte)i), (byte)m[Register32.Ebx]);
+    }
+
     [Theory]
     [InlineData(0x800u)]
     [InlineData(0x1000u)]
