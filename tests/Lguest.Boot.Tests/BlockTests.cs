@@ -12,6 +12,7 @@ public partial class BlockTests
 {
     private const string KillRoundsVariable = "LGUEST_KILL_ROUNDS";
     private const int KillRounds = 20;
+    private const int KillDisks = 5;
 
     /// <summary>The first program of a system on a disk: a shell, and an orderly end.</summary>
     private const string Init = """
@@ -37,11 +38,12 @@ public partial class BlockTests
         }
         root.AssertClean();
 
-        byte[] written = Encoding.ASCII.GetBytes(string.Concat(Enumerable.Range(1, 100_000).Select(static i => $"{i}\n")));
+        string numbers = string.Concat(Enumerable.Range(1, 2000).Select(static i => $"{i}\n"));
+        byte[] written = Encoding.ASCII.GetBytes(string.Concat(Enumerable.Repeat(numbers, 50)));
         await using (BootedGuest guest = await BootedGuest.StartAsync(64, "root=/dev/lgba rw quiet", new BlockDeviceOptions(root.Path)))
         {
             Assert.Matches(@"(?m)^/dev/(root|lgba) / ext4 rw", await guest.ExecuteAsync("cat /proc/mounts"));
-            await guest.ExecuteAsync("seq 1 100000 >/root/numbers; mkdir /root/many; for i in $(seq 200); do echo $i >/root/many/$i; done; rm /root/many/1?");
+            await guest.ExecuteAsync("seq 1 2000 >/tmp/s; for i in $(seq 50); do cat /tmp/s; done >/root/numbers; mkdir /root/many; for i in $(seq 200); do echo $i >/root/many/$i; done; rm /root/many/1?");
             await LeaveAsync(guest);
         }
         root.AssertClean();
@@ -69,7 +71,7 @@ public partial class BlockTests
             Assert.Equal("1 0\n", await guest.ExecuteAsync("echo $(blockdev --getro /dev/lgba) $(blockdev --getro /dev/lgbb)"));
             Assert.Equal("failed\n", await guest.ExecuteAsync("dd if=/dev/zero of=/dev/lgba bs=4096 count=1 conv=fsync 2>/dev/null || echo failed"));
             Assert.Equal("kept\n", await guest.ExecuteAsync(
-                "mount -t ext4 /dev/lgbb /mnt && seq 1 100000 >/mnt/numbers && umount /mnt && mount -t ext4 /dev/lgbb /mnt && seq 1 100000 | cmp - /mnt/numbers && echo kept; umount /mnt"));
+                "mount -t ext4 /dev/lgbb /mnt && cp /bin/busybox /mnt/copy && umount /mnt && mount -t ext4 /dev/lgbb /mnt && cmp /bin/busybox /mnt/copy && echo kept; umount /mnt"));
             await PowerOffAsync(guest);
         }
         Assert.Equal(Hash(before), Hash(File.ReadAllBytes(image.Path)));
@@ -108,49 +110,71 @@ public partial class BlockTests
         int seed = Environment.TickCount;
         var random = new Random(seed);
         TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}, {rounds} rounds");
-        using DiskImage image = DiskImage.WithExt4(16);
-        int last = 0;
-        for (int round = 0; round < rounds; round++)
+        DiskImage[] images = [.. Enumerable.Range(0, KillDisks).Select(static _ => DiskImage.WithExt4(16))];
+        try
         {
-            int announced = await WriteUntilKilledAsync(image, last, TimeSpan.FromMilliseconds(random.Next(500)));
-            image.Recover();
-            image.AssertClean();
-            string[] numbers = image.ReadFile("/log").Split('\n', StringSplitOptions.RemoveEmptyEntries);
-            Assert.Equal(Enumerable.Range(1, numbers.Length).Select(static number => $"{number}"), numbers);
-            Assert.True(numbers.Length >= announced, $"seed {seed}, round {round}: {announced} was announced, {numbers.Length} is the last on the image");
-            last = numbers.Length;
+            int[] saved = new int[KillDisks];
+            for (int round = 0; round < rounds; round++)
+            {
+                string screen = await WriteUntilKilledAsync(images, random.Next(1, 30), TimeSpan.FromMilliseconds(random.Next(20)));
+                foreach ((int disk, DiskImage image) in images.Index())
+                {
+                    int announced = Saved().Matches(screen).Where(match => match.Groups[1].Value[0] == 'a' + disk)
+                        .Select(static match => int.Parse(match.Groups[2].Value)).LastOrDefault(saved[disk]);
+                    image.Recover();
+                    image.AssertClean();
+                    string[] numbers = image.ReadFile("/log").Split('\n', StringSplitOptions.RemoveEmptyEntries);
+                    Assert.Equal(Enumerable.Range(1, numbers.Length).Select(static number => $"{number}"), numbers);
+                    Assert.True(numbers.Length >= announced, $"seed {seed}, round {round}, disk {disk}: {announced} was announced, {numbers.Length} is the last on the image");
+                    saved[disk] = numbers.Length;
+                }
+            }
         }
-        Assert.True(last > rounds, $"only {last} numbers in {rounds} rounds");
+        finally
+        {
+            foreach (DiskImage image in images)
+            {
+                image.Dispose();
+            }
+        }
     }
 
-    /// <summary>Boots a Guest that goes on counting into a file, each number safe on the disk before it is announced, and kills its process.</summary>
-    /// <returns>The last number that was announced, or where it started.</returns>
-    private static async Task<int> WriteUntilKilledAsync(DiskImage image, int start, TimeSpan life)
+    /// <summary>Boots a Guest that goes on counting into a file on each disk, a number safe on the disk before it is announced, and kills its process.</summary>
+    /// <param name="images">The disks.</param>
+    /// <param name="announcements">How many numbers are announced at least.</param>
+    /// <param name="delay">How long the process lives after that.</param>
+    /// <returns>All that the Guest wrote to its console.</returns>
+    private static async Task<string> WriteUntilKilledAsync(DiskImage[] images, int announcements, TimeSpan delay)
     {
+        string[] disks = [.. images.SelectMany(static image => new[] { "--block", image.Path })];
         using Process process = Process.Start(new ProcessStartInfo(Path.Combine(DefaultGuest.Root, "lguest"),
-            ["run", "--kernel", DefaultGuest.Kernel, "--initrd", DefaultGuest.Initrd, "--block", image.Path])
+            ["run", "--kernel", DefaultGuest.Kernel, "--initrd", DefaultGuest.Initrd, "--cmdline", "quiet", .. disks])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
         })!;
         using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(3));
         using CancellationTokenRegistration kill = patience.Token.Register(process.Kill);
+        var screen = new StringBuilder();
         try
         {
-            await process.StandardInput.WriteAsync($"n={start}; mount -t ext4 /dev/lgba /mnt; touch /mnt/junk; echo REA''DY\n"
-                + "while :; do n=$((n+1)); echo $n >>/mnt/log; sync /mnt/log; echo SAVED $n; cp /etc/passwd /mnt/junk; done\n");
+            await process.StandardInput.WriteAsync("""
+                count() { touch $1/log; n=$(wc -l <$1/log); while :; do n=$((n+1)); echo $n >>$1/log; sync $1/log; echo SAVED $2 $n; cp /etc/passwd $1/junk; done; }
+                for d in a b c d e; do mkdir /tmp/$d && mount -t ext4 /dev/lgb$d /tmp/$d; done
+                for d in a b c d e; do count /tmp/$d $d & done
+
+                """);
             await process.StandardInput.FlushAsync();
-            var screen = new StringBuilder();
             char[] some = new char[1024];
             Task? death = null;
             while (await process.StandardOutput.ReadAsync(some) is int count and > 0)
             {
                 screen.Append(some, 0, count);
-                death ??= screen.ToString().Contains("READY\r\n", StringComparison.Ordinal) ? KillAsync() : null;
+                death ??= Saved().Count(screen.ToString()) >= announcements ? KillAsync() : null;
             }
             Assert.True(death != null, $"the Guest ended by itself:\n{screen}");
             await death;
-            return Saved().Matches(screen.ToString()).Select(static match => int.Parse(match.Groups[1].Value)).LastOrDefault(start);
+            return screen.ToString();
         }
         finally
         {
@@ -160,7 +184,7 @@ public partial class BlockTests
 
         async Task KillAsync()
         {
-            await Task.Delay(life);
+            await Task.Delay(delay);
             process.Kill();
         }
     }
@@ -177,6 +201,6 @@ public partial class BlockTests
 
     private static string Hash(byte[] bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
 
-    [GeneratedRegex(@"SAVED (\d+)\r")]
+    [GeneratedRegex(@"SAVED ([a-e]) (\d+)\r")]
     private static partial Regex Saved();
 }
