@@ -31,6 +31,21 @@ internal sealed class EndSignals : IDisposable
     /// <summary>The exit status that says which signal came; null while none has.</summary>
     public int? ExitStatus => number == 0 ? null : Cli.ExitStatus.Signal + number;
 
+    /// <summary>Waits a while for a signal.</summary>
+    /// <returns>The exit status that says which one came; null when none did.</returns>
+    public async Task<int?> WaitAsync(TimeSpan patience)
+    {
+        try
+        {
+            await Task.Delay(patience, Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // One has come.
+        }
+        return ExitStatus;
+    }
+
     public void Dispose()
     {
         foreach (PosixSignalRegistration registration in registrations)

@@ -41,14 +41,15 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
         Stream input = DescriptorStream.OpenInput();
         Stream output = DescriptorStream.OpenOutput();
         Machine? running = null;
-        if (RawTerminal.IsPresent)
+        bool hasTerminal = RawTerminal.IsPresent;
+        if (hasTerminal)
         {
             var monitor = new Monitor(output, () => running!, stopping.Cancel);
             input = new EscapeKeys(input, output, stopping.Cancel, monitor);
         }
 
         await using var machine = running = new Machine(options with { ConsoleInput = input, ConsoleOutput = output, Logger = new ConsoleLogger(verbose) });
-        if (RawTerminal.IsPresent || verbose)
+        if (hasTerminal || verbose)
         {
             Standard.WriteError($"{options.MemoryBytes >> 20} MiB, engine {machine.Engine.ToString().ToLowerInvariant()}; Ctrl-A x leaves, Ctrl-A h helps");
         }
@@ -56,7 +57,19 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
         MachineResult result;
         using (RawTerminal.TryEnter())
         {
-            result = await machine.RunAsync(stopping.Token);
+            try
+            {
+                result = await machine.RunAsync(stopping.Token);
+            }
+            catch (IOException) when (hasTerminal)
+            {
+                // A window that was closed fails the Guest's output at once; the signal that says so may take a moment longer.
+                if (await signals.WaitAsync(TimeSpan.FromSeconds(1)) is int status)
+                {
+                    return status;
+                }
+                throw;
+            }
         }
         return signals.ExitStatus ?? Report(result);
     }

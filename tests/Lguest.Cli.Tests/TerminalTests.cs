@@ -1,6 +1,8 @@
 // The user's terminal (ABI 10.9): lent to the Guest key by key, and given back as it was on every way out.
 
 using System.Runtime.InteropServices;
+using Iced.Intel;
+using Lguest.Host;
 using Lguest.Launcher.Tests;
 
 namespace Lguest.Cli.Tests;
@@ -77,6 +79,26 @@ public sealed class TerminalTests : IDisposable
         await EnterAsync(terminal);
         terminal.HangUp();
         Assert.Equal(128 + HangUpSignal, await terminal.WaitForExitAsync());
+    }
+
+    [Fact]
+    public async Task AClosedWindowEndsAGuestThatIsWriting()
+    {
+        // Its output fails before the signal is there that says why.
+        using var chatter = new TemporaryFile(ElfFile.WithCode(TinyGuest.Assemble(Chatter)).ToBytes());
+        using PseudoTerminal terminal = Start(chatter);
+        await EnterAsync(terminal);
+        terminal.HangUp();
+        Assert.Equal(128 + HangUpSignal, await terminal.WaitForExitAsync());
+
+        static void Chatter(Assembler c)
+        {
+            TinyGuest.Greet(c);
+            Label again = c.CreateLabel();
+            c.Label(ref again);
+            TinyGuest.Call(c, Hypercall.SendDma, 0, TinyGuest.List, 0);
+            c.jmp(again);
+        }
     }
 
     [Fact]
