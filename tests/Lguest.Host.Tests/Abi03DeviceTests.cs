@@ -48,11 +48,7 @@ public class Abi03DeviceTests
     {
         using var guest = new TestGuest();
         guest.Program(Spin);
-        Task<ReadResult> reader = Task.Run(guest.Read, TestContext.Current.CancellationToken);
-        while (guest.Device.Irq(1) == LguestError.None)
-        {
-            await Task.Yield();
-        }
+        Task<ReadResult> reader = await guest.BeginReadAsync();
         Assert.Equal(LguestError.NotPermitted, guest.Device.Irq(99));
         Assert.Equal(LguestError.NotPermitted, guest.Device.GetDma(0, out _));
         Assert.Equal(LguestError.NotPermitted, guest.Read().Error);
@@ -420,11 +416,7 @@ public class Abi03DeviceTests
     {
         var guest = new TestGuest();
         guest.Program(Spin);
-        Task<ReadResult> reader = Task.Run(guest.Read, TestContext.Current.CancellationToken);
-        while (guest.Device.Irq(1) == LguestError.None)
-        {
-            await Task.Yield();
-        }
+        Task<ReadResult> reader = await guest.BeginReadAsync();
         guest.Device.Dispose();
         Assert.Equal(LguestError.Interrupted, (await reader).Error);
         Assert.Equal(LguestError.InvalidArgument, guest.Read().Error);

@@ -471,11 +471,7 @@ public class Abi10SharedDmaTests : IDisposable
             a.Label(ref here);
             a.jmp(here);
         });
-        Task<ReadResult> running = Task.Run(receiver.Guest.Read, TestContext.Current.CancellationToken);
-        while (receiver.Guest.Device.Irq(1) == LguestError.None)
-        {
-            await Task.Delay(1, TestContext.Current.CancellationToken);
-        }
+        Task<ReadResult> running = await receiver.Guest.BeginReadAsync();
         sender.Send(1, List);
         Assert.Equal(LguestError.NoEntry, (await running).Error);
         Assert.Equal("bad DMA entry: 2@0xfff", receiver.Guest.Read().DeathReason);

@@ -79,6 +79,23 @@ internal sealed class TestGuest : IDisposable
     /// <summary>Reads as a Launcher does; gives up after a minute rather than hang the suite.</summary>
     public ReadResult Read() => Device.Read(patience.Token);
 
+    /// <summary>Reads on another thread, and returns when that one is inside.</summary>
+    public async Task<Task<ReadResult>> BeginReadAsync()
+    {
+        Task<ReadResult> reader = Task.Run(Read, patience.Token);
+        while (Device.Irq(1) == LguestError.None)
+        {
+            if (reader.IsCompleted)
+            {
+                // It came while this thread was inside, and was turned away itself.
+                Assert.Equal(LguestError.NotPermitted, (await reader).Error);
+                reader = Task.Run(Read, patience.Token);
+            }
+            await Task.Yield();
+        }
+        return reader;
+    }
+
     /// <summary>Asks for a break, or takes it back.</summary>
     public LguestError Break(bool on) => Device.Break(on, patience.Token);
 
