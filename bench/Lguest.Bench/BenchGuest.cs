@@ -33,6 +33,9 @@ internal sealed class BenchGuest : IAsyncDisposable
 
     public Machine Machine { get; }
 
+    /// <summary>Everything that the Guest has written to its console.</summary>
+    public string Shown => screen.ToString();
+
     /// <summary>Asks the checkout's build script where the Guest is; says so and gives null when it is not built.</summary>
     public static string? FindFolder()
     {
@@ -139,6 +142,12 @@ internal sealed class BenchGuest : IAsyncDisposable
 
         public override void SetLength(long value) => throw new NotSupportedException();
 
-        public override string ToString() => text.ToString();
+        public override string ToString()
+        {
+            lock (door)
+            {
+                return text.ToString();
+            }
+        }
     }
 }

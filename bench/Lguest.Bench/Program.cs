@@ -1,5 +1,5 @@
-// Prints what the machine is worth: `bench loops`, `bench boot`, `bench block`, or all with no argument. And what it stands: `bench many` runs sixteen
-// Guests at once, `bench hostile` those that want to break out.
+// Prints what the machine is worth: `bench loops`, `bench boot`, `bench block`, `bench net`, or all with no argument. And what it stands:
+// `bench many` runs sixteen Guests at once, `bench hostile` those that want to break out.
 
 using Lguest.Bench;
 
@@ -7,7 +7,7 @@ switch (args.FirstOrDefault())
 {
     case null:
         LoopBenchmarks.Run();
-        return await BootBenchmark.RunAsync() | await BlockBenchmark.RunAsync();
+        return await BootBenchmark.RunAsync() | await BlockBenchmark.RunAsync() | await NetworkBenchmark.RunAsync();
     case "loops":
         LoopBenchmarks.Run();
         return 0;
@@ -15,11 +15,15 @@ switch (args.FirstOrDefault())
         return await BootBenchmark.RunAsync();
     case "block":
         return await BlockBenchmark.RunAsync();
+    case "net":
+        return await NetworkBenchmark.RunAsync();
+    case NetworkBenchmark.PeerWord when args is [_, string file]:
+        return await NetworkBenchmark.RunPeerAsync(file);
     case "many":
         return await ManyGuestsBenchmark.RunAsync();
     case "hostile":
         return HostileBenchmark.Run(args.AsSpan(1));
     default:
-        Console.Error.WriteLine($"bench: there is no benchmark '{args[0]}'; there are: loops, boot, block, many, hostile");
+        Console.Error.WriteLine($"bench: there is no benchmark '{args[0]}'; there are: loops, boot, block, net, many, hostile");
         return 1;
 }

@@ -15,9 +15,15 @@ namespace Lguest.Host;
 /// <summary>The DMA bindings of one Guest, what it has sent to its Launcher, and what other Guests have written to it.</summary>
 internal sealed class Io : IDisposable
 {
-    /// <summary>How long a sender waits for a receiver without a free buffer, in nanoseconds.</summary>
-    /// <remarks>A receiver needs tens of microseconds from the kick to the first refill; a stuck one must not cost its peers much.</remarks>
+    /// <summary>How long a sender first waits for a receiver without a free buffer, in nanoseconds.</summary>
+    /// <remarks>A receiver needs tens of microseconds from the kick to the first refill, if the host has a processor for it.</remarks>
     private const long RefillTime = 100_000;
+
+    /// <summary>How often a sender waits, each time twice as long: 3.1 milliseconds in all.</summary>
+    private const int RefillWaits = 5;
+
+    /// <summary>Receivers to remember as late; with one more, all are forgiven.</summary>
+    private const int MaximumLate = 128;
 
     // L:300 The Host's side of DMA, one object a Guest. It remembers what the Guest has bound, and at most one list that it has sent to
     // its Launcher: then the run loop stops, and nothing more can be sent before the Launcher has been told.
@@ -26,6 +32,7 @@ internal sealed class Io : IDisposable
     private readonly CourierSender courier;
     private readonly List<DmaBinding> bindings = new(LguestAbi.MaximumDmaBindings);
     private readonly HashSet<uint> changedFrames = [];
+    private readonly HashSet<DmaKey> late = [];
     private volatile bool hasChangedFrames;
     // :*
 
@@ -95,8 +102,8 @@ internal sealed class Io : IDisposable
     // return at the next opportunity. Not a byte was copied.
     //
     // If it is shared, the Launcher has no part in it. The bytes are gathered first (that is a parcel), then put into the memory of
-    // whoever has bound the key. When the receiver has no free buffer, it is told so, by its interrupt, and given a tenth of a
-    // millisecond to make one free; then we try once more, and after that the parcel is lost, as parcels are in any network.
+    // whoever has bound the key. When the receiver has no free buffer, it is told so, by its interrupt, and given a few milliseconds
+    // to make one free; after that the parcel is lost, as parcels are in any network.
     /// <summary>LHCALL_SEND_DMA: tells the Launcher of a list, or transfers what it names to another Guest (ABI 10.6).</summary>
     public void Send(uint key, uint list)
     {
@@ -116,9 +123,7 @@ internal sealed class Io : IDisposable
             DmaOutcome outcome = SendToPeer(identity, parcel);
             if (outcome.Verdict == DmaVerdict.NoFreeBuffer)
             {
-                // No lock is held here, so the receiver can refill.
-                guest.Pause(RefillTime);
-                outcome = SendToPeer(identity, parcel);
+                outcome = SendWhenRefilled(identity, parcel);
             }
             DmaTransfer.Settle(guest, list, parcel, outcome);
         }
@@ -243,6 +248,29 @@ internal sealed class Io : IDisposable
             }
         }
         return courier.Send(key, parcel);
+    }
+
+    /// <summary>The retry of ABI 10.6, when the receiver may have refilled a buffer. Who let us wait in vain is given one short wait from then on.</summary>
+    private DmaOutcome SendWhenRefilled(in DmaKey key, DmaParcel parcel)
+    {
+        int waits = late.Contains(key) ? 1 : RefillWaits;
+        for (int wait = 0; wait < waits; wait++)
+        {
+            // No lock is held here, so the receiver can refill.
+            guest.Pause(RefillTime << wait);
+            DmaOutcome outcome = SendToPeer(key, parcel);
+            if (outcome.Verdict != DmaVerdict.NoFreeBuffer)
+            {
+                late.Remove(key);
+                return outcome;
+            }
+        }
+        if (late.Count == MaximumLate)
+        {
+            late.Clear();
+        }
+        late.Add(key);
+        return new DmaOutcome(DmaVerdict.NoFreeBuffer);
     }
 
     /// <summary>Finds what a key means; false when it is not aligned or no page is behind it (ABI 10.4).</summary>

@@ -144,7 +144,7 @@ public sealed class NetworkDeviceTests : IDisposable
         for (int i = 0; i < Frames;)
         {
             Assert.InRange(queue.Count, 0, FrameQueue.Capacity);
-            if (queue.TryPeek(out ReadOnlySpan<byte> frame))
+            if (queue.TryPeek(out Span<byte> frame))
             {
                 Assert.Equal(i, BitConverter.ToInt32(frame[14..]));
                 queue.Remove();

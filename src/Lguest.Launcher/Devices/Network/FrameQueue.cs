@@ -57,8 +57,8 @@ internal sealed class FrameQueue
         return true;
     }
 
-    /// <summary>Shows the oldest frame, which stays until <see cref="Remove"/>.</summary>
-    public bool TryPeek(out ReadOnlySpan<byte> frame)
+    /// <summary>Shows the oldest frame, which stays, and may be changed, until <see cref="Remove"/>.</summary>
+    public bool TryPeek(out Span<byte> frame)
     {
         bool any = Count > 0;
         frame = any ? Place(taken)[..lengths[taken % Capacity]] : default;

@@ -23,6 +23,9 @@ internal abstract class NetworkBackEnd(string threadName) : IDisposable
     /// <summary>The hardware address of the outside.</summary>
     public abstract ReadOnlySpan<byte> HardwareAddress { get; }
 
+    /// <summary>Whether frames may come without the checksums of TCP and UDP.</summary>
+    public virtual bool CompletesChecksums => false;
+
     /// <summary>Sends a frame of a proper length; on the Guest's thread.</summary>
     /// <returns>False when it is lost.</returns>
     public abstract bool TrySend(in DmaBuffer frame);

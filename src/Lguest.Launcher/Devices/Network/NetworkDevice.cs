@@ -14,7 +14,7 @@ internal sealed class NetworkDevice(NetworkBackEnd backEnd) : Device
 
     public override DeviceType Type => DeviceType.Network;
 
-    public override ushort Features => GuestSlot | NetworkPage.Randomness;
+    public override ushort Features => (ushort)(GuestSlot | NetworkPage.Randomness | (backEnd.CompletesChecksums ? NetworkPage.NoChecksums : 0));
 
     public override uint PageCount => 1;
 
@@ -53,7 +53,7 @@ internal sealed class NetworkDevice(NetworkBackEnd backEnd) : Device
         // Only what waits now: a Guest whose buffers have no room gets empty packets, but is not kept here by them.
         for (int waiting = input.Count; waiting > 0 && port.TryGetBuffer(page.Key(GuestSlot), out DmaBuffer buffer, out uint irq); waiting--)
         {
-            _ = input.TryPeek(out ReadOnlySpan<byte> frame);
+            _ = input.TryPeek(out Span<byte> frame);
             frame = frame[..Math.Min(frame.Length, buffer.Length)];
             buffer.CopyFrom(frame);
             input.Remove();

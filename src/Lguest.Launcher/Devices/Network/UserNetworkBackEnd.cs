@@ -19,6 +19,8 @@ internal sealed class UserNetworkBackEnd : NetworkBackEnd
 
     public override ReadOnlySpan<byte> HardwareAddress => Slirp.HostHardwareAddress;
 
+    public override bool CompletesChecksums => true;
+
     /// <summary>Opens a port of the host; before the start.</summary>
     /// <exception cref="MachineConfigurationException">It cannot be had.</exception>
     public void Forward(PortForward forward)
@@ -59,10 +61,11 @@ internal sealed class UserNetworkBackEnd : NetworkBackEnd
     protected override void Wait(bool read)
     {
         slirp.Wait(read);
-        while (output.TryPeek(out ReadOnlySpan<byte> frame))
+        while (output.TryPeek(out Span<byte> frame))
         {
             if (slirp.SocketCount < MaximumSockets || OpensNothing(frame))
             {
+                InternetChecksum.Complete(frame);
                 slirp.Send(frame);
             }
             output.Remove();
