@@ -5,18 +5,22 @@
 
 using Lguest.Host;
 using Lguest.Launcher.Devices;
+using Lguest.Platform;
 
 namespace Lguest.Launcher;
 
 /// <summary>Interrupts the run of a Guest when its devices have input.</summary>
 internal sealed class Waker : IDisposable
 {
-    private const int ShortestPause = 1;
-    private const int LongestPause = 64;
+    /// <summary>Nanoseconds: about what a Guest needs to take eight packets and to refill their buffers.</summary>
+    private const long ShortestPause = 100_000;
+
+    /// <summary>Nanoseconds.</summary>
+    private const long LongestPause = 64_000_000;
 
     private readonly LguestDevice lguest;
     private readonly IReadOnlyList<Device> devices;
-    private readonly AutoResetEvent work = new(false);
+    private readonly PreciseEvent work = new();
     private readonly CancellationTokenSource ending = new();
     private readonly Thread thread;
 
@@ -46,14 +50,14 @@ internal sealed class Waker : IDisposable
     // that waits for an event, which every device sets when it has input.
     //
     // Break() returns when the Launcher has dealt with the input. If some of it is still there then, the Guest had no buffer for it. A
-    // Guest that makes one free tells nobody, so the Waker tries again, after a millisecond, two, four, up to 64. With nothing to deliver
-    // it sleeps without end.
+    // Guest that makes one free tells nobody, so the Waker tries again, after a tenth of a millisecond, two tenths, four, up to 64
+    // milliseconds. With nothing to deliver it sleeps without end.
     private void Watch()
     {
-        int pause = Timeout.Infinite;
+        long pause = MonotonicClock.Never;
         while (true)
         {
-            work.WaitOne(pause);
+            bool isNew = work.Wait(pause == MonotonicClock.Never ? pause : MonotonicClock.Now + pause);
             if (ending.IsCancellationRequested)
             {
                 return;
@@ -61,8 +65,8 @@ internal sealed class Waker : IDisposable
             int before = WaitingInput();
             lguest.Break(true, ending.Token);
             int after = WaitingInput();
-            pause = after == 0 ? Timeout.Infinite
-                : pause == Timeout.Infinite || after < before ? ShortestPause
+            pause = after == 0 ? MonotonicClock.Never
+                : isNew || after < before ? ShortestPause
                 : Math.Min(2 * pause, LongestPause);
         }
     }
