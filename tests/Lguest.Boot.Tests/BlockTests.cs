@@ -59,6 +59,17 @@ public partial class BlockTests
     }
 
     [Fact]
+    public async Task PowerOffLeavesADiskCleanThatIsStillInUse()
+    {
+        using DiskImage image = DiskImage.WithExt4(8);
+        await using BootedGuest guest = await BootedGuest.StartAsync(64, "quiet", new BlockDeviceOptions(image.Path));
+        await guest.ExecuteAsync("mount -t ext4 /dev/lgba /mnt; cd /mnt; echo kept >kept; while :; do echo; sleep 1; done >open & true");
+        await PowerOffAsync(guest);
+        Assert.Equal("kept\n", image.ReadFile("/kept"));
+        image.AssertClean();
+    }
+
+    [Fact]
     public async Task ReadOnlyAndSnapshotDisksLeaveTheImageAlone()
     {
         using DiskImage image = DiskImage.WithExt4(8);

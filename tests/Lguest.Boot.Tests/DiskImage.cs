@@ -23,9 +23,10 @@ internal sealed class DiskImage : IDisposable
         return image;
     }
 
-    /// <summary>Fails unless the file system is in order, without any repair.</summary>
+    /// <summary>Fails unless the file system is in order and was left in order, with nothing in the journal and without any repair.</summary>
     public void AssertClean()
     {
+        Assert.DoesNotContain("needs_recovery", Run("dumpe2fs", "-h", Path).Text);
         (int status, string text) = Run("e2fsck", "-f", "-n", Path);
         Assert.True(status == 0, $"e2fsck -fn: {status}\n{text}");
     }
