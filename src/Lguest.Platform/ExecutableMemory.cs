@@ -61,6 +61,9 @@ public sealed unsafe partial class ExecutableMemory : IDisposable
     /// <summary>First byte; valid until <see cref="Dispose"/>. It can be read and executed, not written.</summary>
     public byte* Address => address;
 
+    /// <summary>The same bytes where they can be written; valid until <see cref="Dispose"/>. Nobody may run a byte that is being changed.</summary>
+    public byte* WriteView => writeView;
+
     /// <summary>Writes code at an offset.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The code does not fit.</exception>
     public void Write(nuint offset, ReadOnlySpan<byte> code)

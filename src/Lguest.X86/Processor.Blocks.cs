@@ -183,6 +183,7 @@ public sealed unsafe partial class Processor : ICodeTracker
                 Length = length,
                 TakenEip = blockDecoder.TakenEip,
                 OpCount = blockDecoder.OpCount,
+                Heat = InitialHeat(eip, length),
             };
             byte* next = place + sizeof(Block);
             blockDecoder.Ops.CopyTo(new Span<Op>(next, block->OpCount));

@@ -10,10 +10,8 @@ namespace Lguest.X86;
 public sealed unsafe partial class Processor
 {
     private readonly InstructionHandler[] handlers = InstructionTable.Instance.Handlers;
-    private int attention;
     private int interruptRequest;
     private bool leaveBlocks;
-    private long instructionCount;
     private int uncounted;
 
     /// <summary>EIP behind the current instruction; control instructions overwrite it.</summary>
@@ -31,7 +29,7 @@ public sealed unsafe partial class Processor
     }
 
     /// <summary>Instructions completed since the processor was made.</summary>
-    public long InstructionCount => instructionCount;
+    public long InstructionCount => context->InstructionCount;
 
     /// <summary>Runs until a gate leads into the Host's ring, the processor halts or shuts down.</summary>
     public ProcessorExit Run()
@@ -46,7 +44,7 @@ public sealed unsafe partial class Processor
             }
             else
             {
-                Volatile.Write(ref attention, 0);
+                Volatile.Write(ref context->Attention, 0);
                 TakeInterrupt();
             }
             if (!hostExitPending)
@@ -77,7 +75,7 @@ public sealed unsafe partial class Processor
     public void RequestInterrupt(byte vector)
     {
         Volatile.Write(ref interruptRequest, 0x100 | vector);
-        Interlocked.Exchange(ref attention, 1);
+        Interlocked.Exchange(ref context->Attention, 1);
     }
 
     /// <summary>Ends a turn of a repeated instruction that has more to do: it goes on at itself, without asking breakpoints again.</summary>
@@ -98,7 +96,7 @@ public sealed unsafe partial class Processor
             NextEip = decoded.Instruction.NextIP32;
             handlers[decoded.Handler](this, in decoded.Instruction);
             state->Eip = NextEip;
-            instructionCount++;
+            context->InstructionCount++;
             return true;
         }
         catch (GuestFault)
@@ -120,11 +118,11 @@ public sealed unsafe partial class Processor
     {
         try
         {
-            return !ExecuteBlocks();
+            return !(translator is null ? ExecuteBlocks() : ExecuteTranslated(translator));
         }
         catch (GuestFault)
         {
-            instructionCount -= uncounted;
+            context->InstructionCount -= uncounted;
             uncounted = 0;
             return false;
         }

@@ -14,6 +14,7 @@ using System.Runtime.InteropServices;
 using Lguest.X86.Execution;
 using Lguest.X86.Memory;
 using Lguest.X86.State;
+using Lguest.X86.Translation;
 
 namespace Lguest.X86;
 
@@ -36,11 +37,36 @@ public enum ExitKind
 /// <param name="ErrorCode">Error code, 0 where the vector has none.</param>
 public readonly record struct ProcessorExit(ExitKind Kind, byte Vector, uint ErrorCode);
 
+/// <summary>How instructions are executed.</summary>
+public enum EngineKind
+{
+    /// <summary>The translator where the host allows it, else the interpreter.</summary>
+    Auto,
+
+    /// <summary>Decoded blocks, run by one loop; on every host.</summary>
+    Interpreter,
+
+    /// <summary>The interpreter for cold code, host machine code for the rest; on x86-64 hosts that give executable memory.</summary>
+    Translator,
+}
+
 /// <summary>Choices that a machine makes about its processor.</summary>
 public sealed record ProcessorOptions
 {
     /// <summary>Ring 0 is not code but the program that calls <see cref="Processor.Run"/>: a gate into it returns.</summary>
     public bool HostOwnsRing0 { get; init; } = true;
+
+    /// <summary>The engine. <see cref="EngineKind.Translator"/> throws where the host does not allow it.</summary>
+    public EngineKind Engine { get; init; }
+
+    /// <summary>Executions after which a block is translated; 0 translates at once.</summary>
+    public int TranslateAfter { get; init; } = 16;
+
+    /// <summary>Bytes for translated code, a multiple of 8192; committed as they are used.</summary>
+    public nuint CodeCacheBytes { get; init; } = 64 << 20;
+
+    /// <summary>Lets translated blocks lead to each other directly; tests switch it off.</summary>
+    internal bool ChainBlocks { get; init; } = true;
 
     /// <summary>Reads the time-stamp counter; nanoseconds of a monotonic clock by default (so 1 GHz).</summary>
     public Func<ulong> TimeStampCounter { get; init; } =
@@ -51,10 +77,13 @@ public sealed record ProcessorOptions
 /// <remarks>One thread runs it; only <see cref="RequestInterrupt"/> may be called from others.</remarks>
 public sealed unsafe partial class Processor : IDisposable
 {
+    private readonly byte[] contextMemory;
+    private readonly EngineContext* context;
     private readonly CpuState* state;
     private readonly MachineMemory memory;
     private readonly ProcessorOptions options;
     private readonly List<AddressSpace> addressSpaces = [];
+    private readonly TlbGenerations generations = new();
     private AddressSpace currentSpace;
 
     /// <summary>Builds a processor in the state after reset, but in flat 32-bit protected mode without paging, ring 0.</summary>
@@ -63,11 +92,15 @@ public sealed unsafe partial class Processor : IDisposable
         ArgumentNullException.ThrowIfNull(memory);
         this.memory = memory;
         this.options = options ?? new ProcessorOptions();
-        // SAFETY: the block is as large as the structure, zeroed, and lives until Dispose.
+        const int cacheLine = 64;
+        // Other threads may ask for attention as long as they hold the processor, be it disposed: so it is the collector's memory.
+        // SAFETY: the array is pinned, zeroed, as large as the structure and its alignment, and lives as long as the processor.
         unsafe
         {
-            state = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);
-            NativeMemory.Clear(state, (nuint)sizeof(CpuState));
+            contextMemory = GC.AllocateArray<byte>(sizeof(EngineContext) + cacheLine, pinned: true);
+            nint start = Marshal.UnsafeAddrOfPinnedArrayElement(contextMemory, 0);
+            context = (EngineContext*)((start + cacheLine - 1) & -cacheLine);
+            state = &context->State;
         }
         blocks = new BlockCache(memory);
         fetchReader = new FetchReader(this);
@@ -76,6 +109,9 @@ public sealed unsafe partial class Processor : IDisposable
         memory.CodeTracker = this;
         currentSpace = CreateAddressSpace(0);
         currentTlb = currentSpace.Supervisor;
+        translator = MakeTranslator();
+        blocks.Translator = translator;
+        generations.Exhausted = ForgetAllBranches;
         Reset();
     }
 
@@ -112,7 +148,7 @@ public sealed unsafe partial class Processor : IDisposable
     /// <summary>Makes an address space for a page directory at a physical address.</summary>
     public AddressSpace CreateAddressSpace(uint directory)
     {
-        var space = new AddressSpace(directory);
+        var space = new AddressSpace(directory, generations);
         addressSpaces.Add(space);
         return space;
     }
@@ -137,11 +173,7 @@ public sealed unsafe partial class Processor : IDisposable
             space.Dispose();
         }
         blocks.Dispose();
-        // SAFETY: allocated in the constructor, released once; nobody runs the processor any more.
-        unsafe
-        {
-            NativeMemory.AlignedFree(state);
-        }
+        translator?.Dispose();
     }
 
     private void Reset()

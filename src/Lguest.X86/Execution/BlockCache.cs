@@ -41,6 +41,9 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Blocks by <see cref="JumpIndex"/> of their EIP; a hint that must be checked.</summary>
     public Block** JumpTable { get; }
 
+    /// <summary>Learns of blocks that die; null when blocks are interpreted only.</summary>
+    public Translation.Translator? Translator { get; set; }
+
     /// <summary>How often the arena was emptied.</summary>
     public long Flushes { get; private set; }
 
@@ -129,7 +132,7 @@ internal sealed unsafe class BlockCache : IDisposable
         {
             for (Block* block = frameHeads[frame]; block != null; block = block->FrameNext)
             {
-                block->Mode = Block.Dead;
+                Kill(block);
             }
             frameHeads[frame] = null;
         }
@@ -140,7 +143,7 @@ internal sealed unsafe class BlockCache : IDisposable
                 // SAFETY: as above.
                 unsafe
                 {
-                    ((Block*)block)->Mode = Block.Dead;
+                    Kill((Block*)block);
                 }
             }
         }
@@ -181,8 +184,19 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private static uint Bucket(uint physical) => (physical * 0x9E37_79B1) >> 17;
 
+    private void Kill(Block* block)
+    {
+        // SAFETY: the caller's block is in the arena.
+        unsafe
+        {
+            block->Mode = Block.Dead;
+            Translator?.Kill(block);
+        }
+    }
+
     private void Clear()
     {
+        Translator?.Flush();
         new Span<byte>(tables.Address, (JumpEntries + Buckets) * sizeof(nint)).Clear();
         foreach (uint frame in codeGranules.Keys)
         {

@@ -356,7 +356,8 @@ internal sealed partial class BlockDecoder
         }
     }
 
-    private static int ConditionNumber(ConditionCode condition) => condition switch
+    /// <summary>Number of a condition in the instruction encoding.</summary>
+    internal static int ConditionNumber(ConditionCode condition) => condition switch
     {
         ConditionCode.o => 0,
         ConditionCode.no => 1,

@@ -140,6 +140,15 @@ internal unsafe struct Block
     /// <summary>Next block decoded from the same frame.</summary>
     public Block* FrameNext;
 
+    /// <summary>Executions that are left until the block is worth translating.</summary>
+    public int Heat;
+
+    /// <summary>Translated code that takes the status flags in the host's register, where it can be written; null when there is none.</summary>
+    public byte* EntryNative;
+
+    /// <summary>Translated code that takes the status flags saved in RAX.</summary>
+    public byte* EntrySaved;
+
     /// <summary>A mode that no processor is in: the code has changed.</summary>
     public const uint Dead = 0xFFFF_FFFF;
 

@@ -9,6 +9,7 @@ using System.Runtime.CompilerServices;
 using Lguest.X86.Execution;
 using Lguest.X86.Memory;
 using Lguest.X86.State;
+using Lguest.X86.Translation;
 
 namespace Lguest.X86;
 
@@ -40,6 +41,7 @@ public sealed unsafe partial class Processor
         // loop uses only the block that FindBlock returned.
         unsafe
         {
+            EngineContext* c = context;
             CpuState* s = state;
             uint* r = (uint*)s;
             LazyFlags* f = &s->Flags;
@@ -80,12 +82,19 @@ public sealed unsafe partial class Processor
             }
 
         Enter:
-            if (Volatile.Read(ref attention) != 0)
+            if (Volatile.Read(ref c->Attention) != 0)
             {
                 s->Eip = eip;
                 return false;
             }
-            instructionCount += block->Count;
+            if (block->Heat <= 0)
+            {
+                s->Eip = eip;
+                stoppedAtHotBlock = true;
+                return false;
+            }
+            block->Heat--;
+            c->InstructionCount += block->Count;
             op = (Op*)(block + 1);
 
             while (true)
@@ -509,7 +518,7 @@ public sealed unsafe partial class Processor
                 {
                     if (!TryFillData(currentTlb, address, write, out _))
                     {
-                        LeaveAt(block, op);
+                        LeaveAt(block, op->Instruction);
                         return true;
                     }
                     if ((write ? entry->WriteTag : entry->ReadTag) == (address & PageMask)) continue;
@@ -522,7 +531,7 @@ public sealed unsafe partial class Processor
                 }
 
             Reference:
-                if (!RunReference(block, op))
+                if (!RunReference(block, op->Instruction, op->Code != OpCode.ReferenceLast))
                 {
                     return false;
                 }
@@ -536,24 +545,27 @@ public sealed unsafe partial class Processor
         }
     }
 
-    /// <summary>Executes an operation's whole instruction by its reference handler.</summary>
+    /// <summary>Executes an instruction of a block by its reference handler.</summary>
+    /// <param name="block">The block.</param>
+    /// <param name="instruction">Number of the instruction in it.</param>
+    /// <param name="mayGoOn">Whether the block can go on behind it.</param>
     /// <returns>True when the block can go on behind it; otherwise EIP says where to go on and the counts are right.</returns>
-    private bool RunReference(Block* block, Op* op)
+    private bool RunReference(Block* block, int instruction, bool mayGoOn)
     {
-        // SAFETY: the operation belongs to the block, whose instructions follow its operations.
+        // SAFETY: the instruction belongs to the block, whose instructions follow its operations.
         unsafe
         {
-            DecodedInstruction* decoded = InstructionOf(block, op);
+            DecodedInstruction* decoded = InstructionOf(block, instruction);
             uint next = decoded->Instruction.NextIP32;
-            uncounted = block->Count - op->Instruction;
+            uncounted = block->Count - instruction;
             state->Eip = next - (uint)decoded->Instruction.Length;
             NextEip = next;
             handlers[decoded->Handler](this, in decoded->Instruction);
             state->Eip = NextEip;
-            bool goOn = !leaveBlocks && NextEip == next && op->Code != OpCode.ReferenceLast;
+            bool goOn = !leaveBlocks && NextEip == next && mayGoOn;
             if (!goOn)
             {
-                instructionCount -= uncounted - 1;
+                context->InstructionCount -= uncounted - 1;
             }
             uncounted = 0;
             return goOn;
@@ -566,7 +578,7 @@ public sealed unsafe partial class Processor
         // SAFETY: as in RunReference.
         unsafe
         {
-            DecodedInstruction* decoded = InstructionOf(block, op);
+            DecodedInstruction* decoded = InstructionOf(block, op->Instruction);
             uncounted = block->Count - op->Instruction;
             state->Eip = decoded->Instruction.NextIP32 - (uint)decoded->Instruction.Length;
             state->General[Temporary] = op->Code == OpCode.LoadTemporary32 ? ReadLinear<uint>(address) : ReadLinear<byte>(address);
@@ -574,24 +586,24 @@ public sealed unsafe partial class Processor
         }
     }
 
-    /// <summary>Leaves a block before the instruction of an operation: EIP and counts become those of that instruction.</summary>
-    private void LeaveAt(Block* block, Op* op)
+    /// <summary>Leaves a block before one of its instructions: EIP and counts become those of that instruction.</summary>
+    private void LeaveAt(Block* block, int instruction)
     {
         // SAFETY: as in RunReference.
         unsafe
         {
-            DecodedInstruction* decoded = InstructionOf(block, op);
+            DecodedInstruction* decoded = InstructionOf(block, instruction);
             state->Eip = decoded->Instruction.NextIP32 - (uint)decoded->Instruction.Length;
-            instructionCount -= block->Count - op->Instruction;
+            context->InstructionCount -= block->Count - instruction;
         }
     }
 
-    private static DecodedInstruction* InstructionOf(Block* block, Op* op)
+    private static DecodedInstruction* InstructionOf(Block* block, int instruction)
     {
-        // SAFETY: behind its OpCount operations a block holds its Count instructions; an operation's number is below Count.
+        // SAFETY: behind its OpCount operations a block holds its Count instructions.
         unsafe
         {
-            return (DecodedInstruction*)((Op*)(block + 1) + block->OpCount) + op->Instruction;
+            return (DecodedInstruction*)((Op*)(block + 1) + block->OpCount) + instruction;
         }
     }
 }

@@ -1,0 +1,283 @@
+// The translating engine seen from C#: which block to run, whether it is worth translating, and what to do when translated code leaves.
+// Blocks are interpreted first; one that has been executed often enough is translated, and from then on C# only hears of it when
+// something is missing. The state is the same for both engines, only the six status flags change their form on the way in and out.
+
+using Lguest.X86.Execution;
+using Lguest.X86.Memory;
+using Lguest.X86.State;
+using Lguest.X86.Translation;
+
+namespace Lguest.X86;
+
+public sealed unsafe partial class Processor
+{
+    private const int NeverHot = int.MaxValue;
+    private const uint SavedOverflow = 1;
+
+    private readonly Translator? translator;
+    private bool stoppedAtHotBlock;
+
+    /// <summary>The engine that executes most instructions.</summary>
+    public EngineKind Engine => translator is null ? EngineKind.Interpreter : EngineKind.Translator;
+
+    /// <summary>Why the interpreter was taken although <see cref="EngineKind.Auto"/> prefers the translator; null otherwise.</summary>
+    public string? WhyNotTranslated { get; private set; }
+
+    private Translator? MakeTranslator()
+    {
+        if (options.Engine == EngineKind.Interpreter)
+        {
+            return null;
+        }
+        try
+        {
+            if (System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture != System.Runtime.InteropServices.Architecture.X64)
+            {
+                throw new PlatformNotSupportedException("The translator writes x86-64 code, which this host does not run.");
+            }
+            return new Translator(options.CodeCacheBytes);
+        }
+        catch (Exception exception) when (options.Engine == EngineKind.Auto && exception is PlatformNotSupportedException or OutOfMemoryException)
+        {
+            WhyNotTranslated = exception.Message;
+            return null;
+        }
+    }
+
+    /// <summary>Executions after which a new block of the current mode is worth translating.</summary>
+    private int InitialHeat(uint eip, uint length) =>
+        translator is not null && (blockMode & BlockMode.Flat) != 0 && ((eip ^ (eip + length - 1)) & PageMask) == 0
+            ? options.TranslateAfter : NeverHot;
+
+    /// <summary>The same as ExecuteBlocks, with translated code where there is some.</summary>
+    private bool ExecuteTranslated(Translator code)
+    {
+        // SAFETY: blocks stay in place until the block cache is emptied, which only finding a block does; everything kept across that is
+        // dropped when the number of flushes has changed. Exit records and places in the code come from the translator.
+        unsafe
+        {
+            leaveBlocks = false;
+            context->JumpCache = code.JumpCache;
+            while (true)
+            {
+                Block* block = FindBlockAtEip();
+                if (block == null)
+                {
+                    return true;
+                }
+                if (Volatile.Read(ref context->Attention) != 0)
+                {
+                    return false;
+                }
+                if (!IsTranslated(code, block))
+                {
+                    stoppedAtHotBlock = false;
+                    bool faulted = ExecuteBlocks();
+                    if (!stoppedAtHotBlock)
+                    {
+                        return faulted;
+                    }
+                    continue;
+                }
+                context->FlagsWord = PackFlags(state->Flags.Value);
+                switch (RunTranslated(code, code.EntryOf(block)))
+                {
+                    case TranslatedEnd.Fault:
+                        return true;
+                    case TranslatedEnd.Leave:
+                        return false;
+                }
+            }
+        }
+    }
+
+    /// <summary>What to do when translated code does not go on by itself.</summary>
+    private enum TranslatedEnd
+    {
+        /// <summary>An exception is noted.</summary>
+        Fault,
+
+        /// <summary>The outer loop is wanted.</summary>
+        Leave,
+
+        /// <summary>EIP is at a block that is not translated.</summary>
+        Interpret,
+    }
+
+    private TranslatedEnd RunTranslated(Translator code, nint entry)
+    {
+        // SAFETY: as in ExecuteTranslated.
+        unsafe
+        {
+            while (true)
+            {
+                context->Tlb = currentTlb.Data;
+                context->JumpKey = currentTlb.JumpKey(blockMode);
+                int exit = code.Enter(context, entry);
+                if (exit == Translator.IndirectExit)
+                {
+                    if (!TryFollow(code, context->Address, default, out entry, out TranslatedEnd end))
+                    {
+                        return end;
+                    }
+                    continue;
+                }
+                ExitRecord record = code[exit];
+                switch (record.Kind)
+                {
+                    case CodeExit.Link or CodeExit.LinkAcrossPages:
+                        if (!TryFollow(code, (uint)record.Retry, record, out entry, out TranslatedEnd linkEnd))
+                        {
+                            return linkEnd;
+                        }
+                        continue;
+                    case CodeExit.Stale:
+                        if (!TryFollow(code, record.Block->Eip, record, out entry, out TranslatedEnd staleEnd))
+                        {
+                            return staleEnd;
+                        }
+                        continue;
+                    case CodeExit.ReadMiss or CodeExit.WriteMiss:
+                        bool write = record.Kind == CodeExit.WriteMiss;
+                        uint address = context->Address;
+                        if ((address & 0xFFF) + record.Size <= MachineMemory.FrameSize)
+                        {
+                            if (!TryFillData(currentTlb, address, write, out _))
+                            {
+                                UnpackFlags();
+                                LeaveAt(record.Block, record.Instruction);
+                                return TranslatedEnd.Fault;
+                            }
+                            TlbEntry* found = Entry(currentTlb.Data, address);
+                            if ((write ? found->WriteTag : found->ReadTag) == (address & PageMask))
+                            {
+                                entry = record.Retry;
+                                continue;
+                            }
+                        }
+                        break;
+                    case CodeExit.Attention:
+                        UnpackFlags();
+                        LeaveAt(record.Block, record.Instruction);
+                        return TranslatedEnd.Leave;
+                }
+                UnpackFlags();
+                if (!RunReference(record.Block, record.Instruction, record.Next != 0))
+                {
+                    return TranslatedEnd.Leave;
+                }
+                context->FlagsWord = PackFlags(state->Flags.Value);
+                entry = record.Next;
+            }
+        }
+    }
+
+    /// <summary>Goes on at an address in translated code, if there is some, and lets whoever asked find it without C# next time.</summary>
+    private bool TryFollow(Translator code, uint eip, ExitRecord asked, out nint entry, out TranslatedEnd end)
+    {
+        // SAFETY: as in ExecuteTranslated.
+        unsafe
+        {
+            entry = 0;
+            state->Eip = eip;
+            long flushes = code.Flushes;
+            Block* target = FindBlockAtEip();
+            end = target == null ? TranslatedEnd.Fault
+                : Volatile.Read(ref context->Attention) != 0 ? TranslatedEnd.Leave
+                : IsTranslated(code, target) ? default : TranslatedEnd.Interpret;
+            if (target == null || end != default)
+            {
+                UnpackFlags();
+                return false;
+            }
+            entry = code.EntryOf(target);
+            if (flushes != code.Flushes)
+            {
+                return true;
+            }
+            if (asked.Block == null)
+            {
+                if (options.ChainBlocks)
+                {
+                    currentTlb.NoteBranch(eip);
+                    JumpCacheEntry* slot = code.JumpCache + (eip % JumpCacheEntry.Count);
+                    slot->Key = currentTlb.JumpKey(blockMode) | eip;
+                    slot->Code = (byte*)entry;
+                }
+            }
+            else if (asked.Kind != CodeExit.Stale)
+            {
+                if (options.ChainBlocks)
+                {
+                    Translator.Link(asked, target);
+                }
+            }
+            else if (asked.Block->Frame == target->Frame)
+            {
+                Translator.Forward(asked.Block, target);
+            }
+            return true;
+        }
+    }
+
+    /// <summary>Whether a block has translated code, which it gets now if it is hot.</summary>
+    private bool IsTranslated(Translator code, Block* block)
+    {
+        // SAFETY: as in ExecuteTranslated.
+        unsafe
+        {
+            if (block->EntrySaved != null)
+            {
+                return true;
+            }
+            if (block->Heat > 0)
+            {
+                return false;
+            }
+            if (!code.HasRoom)
+            {
+                code.Flush();
+            }
+            code.Translate(block, (DecodedInstruction*)((Op*)(block + 1) + block->OpCount));
+            return true;
+        }
+    }
+
+    private void ForgetAllBranches()
+    {
+        translator?.ForgetBranches();
+        foreach (AddressSpace space in addressSpaces)
+        {
+            space.Supervisor.ForgetBranches();
+            space.User.ForgetBranches();
+        }
+    }
+
+    private Block* FindBlockAtEip()
+    {
+        // SAFETY: as in ExecuteTranslated; both indices are cut to their tables.
+        unsafe
+        {
+            uint eip = state->Eip;
+            Block* block = blocks.JumpTable[BlockCache.JumpIndex(eip)];
+            if (block != null && block->Eip == eip && block->Mode == blockMode)
+            {
+                ExecuteEntry* page = currentTlb.Execute + ((eip >> 12) % SoftTlb.ExecuteEntries);
+                if (page->Tag == (eip & PageMask) && page->Frame == block->Frame)
+                {
+                    return block;
+                }
+            }
+            return FindBlock(null);
+        }
+    }
+
+    /// <summary>Status flags as LAHF and SETO would leave them.</summary>
+    private static uint PackFlags(uint flags) => ((flags & 0xFF) << 8) | ((flags & Eflags.Overflow) != 0 ? SavedOverflow : 0);
+
+    private void UnpackFlags()
+    {
+        uint word = context->FlagsWord;
+        state->Flags.Value = ((word >> 8) & 0xFF) | ((word & SavedOverflow) != 0 ? Eflags.Overflow : 0);
+    }
+}

@@ -1,0 +1,94 @@
+// Where translated code lives. Two streams grow through one block of executable memory: what runs often, and, apart from it, what runs
+// once in a while (misses, exits, patched entries), so that the former stays dense in the host's caches. When either is full, everything
+// is dropped at once and the blocks that are still hot are translated again; emitting is so much faster than the first execution of most
+// code that a cleverer eviction has nothing to win.
+
+using Lguest.Platform;
+
+namespace Lguest.X86.Translation;
+
+/// <summary>Executable memory with a hot and a cold stream. Addresses here are those of the view that runs, unless they say otherwise.</summary>
+internal sealed unsafe class CodeArena : IDisposable
+{
+    /// <summary>The most that one block may take in either stream.</summary>
+    public const int LargestBlock = 64 * 1024;
+
+    private const int Alignment = 16;
+
+    private readonly ExecutableMemory memory;
+    private readonly byte* hotStart;
+    private readonly byte* coldStart;
+    private readonly byte* end;
+    private byte* hotReset;
+    private byte* coldReset;
+
+    /// <summary>Takes executable memory.</summary>
+    /// <param name="size">Bytes, a multiple of 8192.</param>
+    /// <exception cref="PlatformNotSupportedException">This host's way to executable memory is not known.</exception>
+    /// <exception cref="OutOfMemoryException">The host refuses.</exception>
+    public CodeArena(nuint size)
+    {
+        memory = new ExecutableMemory(size);
+        // SAFETY: all three addresses lie in the write view or just behind it.
+        unsafe
+        {
+            hotStart = memory.WriteView;
+            coldStart = hotStart + (size / 2);
+            end = hotStart + size;
+            WriteToRun = (nint)(memory.Address - memory.WriteView);
+            Hot = new Emitter { Cursor = hotStart };
+            Cold = new Emitter { Cursor = coldStart };
+            hotReset = hotStart;
+            coldReset = coldStart;
+        }
+    }
+
+    /// <summary>Writes code that runs often.</summary>
+    public Emitter Hot { get; }
+
+    /// <summary>Writes code that runs rarely.</summary>
+    public Emitter Cold { get; }
+
+    /// <summary>What to add to an address in the write view to run the code there.</summary>
+    public nint WriteToRun { get; }
+
+    /// <summary>Bytes of code in both streams.</summary>
+    public long Used => (Hot.Cursor - hotStart) + (Cold.Cursor - coldStart);
+
+    /// <summary>Whether a block can be written without a flush.</summary>
+    public bool HasRoom => coldStart - Hot.Cursor >= LargestBlock && end - Cold.Cursor >= LargestBlock;
+
+    /// <summary>What has been written so far survives a flush.</summary>
+    public void KeepWhatIsThere()
+    {
+        // SAFETY: both stay inside the write view.
+        unsafe
+        {
+            hotReset = Hot.Cursor;
+            coldReset = Cold.Cursor;
+        }
+    }
+
+    /// <summary>Drops all blocks.</summary>
+    public void Flush()
+    {
+        Hot.Cursor = hotReset;
+        Cold.Cursor = coldReset;
+    }
+
+    /// <summary>Begins the next block at an address that the host fetches well from.</summary>
+    public void Align()
+    {
+        // SAFETY: HasRoom left room.
+        unsafe
+        {
+            while ((nint)Hot.Cursor % Alignment != 0)
+            {
+                Hot.Byte(0xCC);
+            }
+        }
+    }
+
+    /// <summary>Gives the memory back; no code of it may be running.</summary>
+    public void Dispose() => memory.Dispose();
+}

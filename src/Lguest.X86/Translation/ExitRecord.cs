@@ -1,0 +1,61 @@
+// Translated code leaves for many reasons and says which by one number: the place of an exit record. What is needed to act on it was
+// known when the code was written, so it is kept here and costs nothing until somebody comes this way.
+
+using Lguest.X86.Execution;
+
+namespace Lguest.X86.Translation;
+
+/// <summary>Why translated code returned to C#.</summary>
+internal enum CodeExit : byte
+{
+    /// <summary>The soft-TLB does not know the page for reading.</summary>
+    ReadMiss,
+
+    /// <summary>The soft-TLB does not allow to write the page without notice.</summary>
+    WriteMiss,
+
+    /// <summary>An instruction that only its reference handler executes.</summary>
+    Reference,
+
+    /// <summary>A branch whose target is known but not linked yet.</summary>
+    Link,
+
+    /// <summary>A branch to another page whose mapping is not the one that it was linked for.</summary>
+    LinkAcrossPages,
+
+    /// <summary>A branch whose target is in <see cref="EngineContext.Address"/> and not in the jump cache, or attention is wanted there.</summary>
+    Indirect,
+
+    /// <summary>The entry of a block whose bytes have changed.</summary>
+    Stale,
+
+    /// <summary>The outer loop is wanted, before an instruction.</summary>
+    Attention,
+}
+
+/// <summary>What C# needs to know about one exit.</summary>
+internal unsafe struct ExitRecord
+{
+    public CodeExit Kind;
+
+    /// <summary>Number of the instruction in its block.</summary>
+    public byte Instruction;
+
+    /// <summary>Misses: bytes of the operand.</summary>
+    public byte Size;
+
+    /// <summary>Links: the code there takes the flags saved rather than native.</summary>
+    public bool FlagsSaved;
+
+    /// <summary>The block that was left.</summary>
+    public Block* Block;
+
+    /// <summary>Misses: code that tries again. Links: target EIP.</summary>
+    public nint Retry;
+
+    /// <summary>Code behind the instruction. Links: where the distance of the jump is, in the write view.</summary>
+    public nint Next;
+
+    /// <summary>Links across pages: where the expected mapping is, in the write view.</summary>
+    public nint Mapping;
+}

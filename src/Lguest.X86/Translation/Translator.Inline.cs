@@ -1,0 +1,575 @@
+// The instructions that are translated in place, one method a family. Each first finds its operands, which may spoil the host's flags,
+// then puts the flags right if it needs them, and then is, in nearly every case, one instruction of the host.
+
+using Iced.Intel;
+using Lguest.X86.Execution;
+
+namespace Lguest.X86.Translation;
+
+internal sealed unsafe partial class Translator
+{
+    /// <summary>Writes an instruction that has a form of its own; true when it has written where the block goes on.</summary>
+    private bool WriteInline(in Instruction i)
+    {
+        switch (effects[current].Form)
+        {
+            case InlineForm.Nothing: return false;
+            case InlineForm.Move: WriteMove(i); return false;
+            case InlineForm.MoveExtended: WriteMoveExtended(i); return false;
+            case InlineForm.LoadAddress: WriteLoadAddress(i); return false;
+            case InlineForm.Exchange: WriteExchange(i); return false;
+            case InlineForm.Arithmetic: WriteArithmetic(i); return false;
+            case InlineForm.Test: WriteTest(i); return false;
+            case InlineForm.Increment: WriteIncrement(i); return false;
+            case InlineForm.Negate: WriteUnary(i, 3); return false;
+            case InlineForm.Complement: WriteUnary(i, 2); return false;
+            case InlineForm.Shift: WriteShift(i); return false;
+            case InlineForm.ShiftDouble: WriteShiftDouble(i); return false;
+            case InlineForm.Multiply: WriteMultiply(i); return false;
+            case InlineForm.MultiplyWide: WriteMultiplyWide(i); return false;
+            case InlineForm.Divide: WriteDivide(i); return false;
+            case InlineForm.SignIntoEdx: WriteSignIntoEdx(); return false;
+            case InlineForm.SignExtendAccumulator: WriteSignExtendAccumulator(i); return false;
+            case InlineForm.SwapBytes: WriteSwapBytes(i); return false;
+            case InlineForm.BitTest: WriteBitTest(i); return false;
+            case InlineForm.BitScan: WriteBitScan(i); return false;
+            case InlineForm.CompareExchange: WriteCompareExchange(i); return false;
+            case InlineForm.ExchangeAdd: WriteExchangeAdd(i); return false;
+            case InlineForm.Carry: WriteCarry(i); return false;
+            case InlineForm.SetCondition: WriteSetCondition(i); return false;
+            case InlineForm.ConditionalMove: WriteConditionalMove(i); return false;
+            case InlineForm.Push: WritePush(i); return false;
+            case InlineForm.Pop: WritePop(i); return false;
+            case InlineForm.Leave: WriteLeaveInstruction(); return false;
+            default: WriteBranch(i); return true;
+        }
+    }
+
+    private static int Size(in Instruction i, int index = 0) => Processor.OperandSize(i, index);
+
+    private bool Needed => neededAfter[current];
+
+    private void WriteMove(in Instruction i)
+    {
+        int size = Size(i);
+        if (i.Op0Kind == OpKind.Memory)
+        {
+            HostOperand to = Find(i, size, true);
+            if (i.Op1Kind == OpKind.Register)
+            {
+                hot.Store(to, SourceRegister(i.Op1Register), size);
+            }
+            else
+            {
+                hot.Instruction(size, size == 1 ? 0xC6 : 0xC7, 0, to);
+                hot.Immediate(size, (int)i.GetImmediate(1));
+            }
+            return;
+        }
+        HostRegister register = Map(i.Op0Register);
+        if (InlineForms.IsHighByte(i.Op0Register))
+        {
+            WriteMoveToHighByte(i, register);
+            return;
+        }
+        if (i.Op1Kind is OpKind.Register or OpKind.Memory)
+        {
+            HostOperand from = i.Op1Kind == OpKind.Memory ? Find(i, size, false) : KeptSource(i.Op1Register);
+            BeforeWrite(register);
+            hot.Instruction(size, size == 1 ? 0x8A : 0x8B, (int)register, from);
+            return;
+        }
+        BeforeWrite(register);
+        int value = (int)i.GetImmediate(1);
+        if (size == 4)
+        {
+            hot.MoveImmediate(register, (uint)value);
+            return;
+        }
+        hot.Instruction(size, size == 1 ? 0xC6 : 0xC7, 0, register);
+        hot.Immediate(size, value);
+    }
+
+    private void WriteMoveToHighByte(in Instruction i, HostRegister register)
+    {
+        if (i.Op1Kind is OpKind.Register or OpKind.Memory)
+        {
+            HostOperand from = Operand(i, 1, 1, false);
+            hot.Instruction(4, 0x0FB6, (int)HostBase, from);
+        }
+        else
+        {
+            hot.MoveImmediate(HostBase, (byte)i.GetImmediate(1));
+        }
+        BeforeWrite(register);
+        flags.BeforeClobber();
+        hot.ArithmeticImmediate(Alu.And, 4, register, unchecked((int)0xFFFF_00FF));
+        hot.ShiftLeft(HostBase, 8);
+        hot.Arithmetic(Alu.Or, 4, register, HostBase);
+    }
+
+    private void WriteMoveExtended(in Instruction i)
+    {
+        int from = Size(i, 1);
+        int opcode = (i.Mnemonic == Mnemonic.Movzx ? 0x0FB6 : 0x0FBE) + (from == 2 ? 1 : 0);
+        HostOperand source = i.Op1Kind == OpKind.Memory ? Find(i, from, false) : KeptSource(i.Op1Register);
+        HostRegister to = Map(i.Op0Register);
+        BeforeWrite(to);
+        hot.Instruction(4, opcode, (int)to, source);
+    }
+
+    private void WriteLoadAddress(in Instruction i)
+    {
+        HostRegister to = Map(i.Op0Register);
+        BeforeWrite(to);
+        if (i.MemoryBase == Register.None && i.MemoryIndex == Register.None)
+        {
+            hot.MoveImmediate(to, i.MemoryDisplacement32);
+            return;
+        }
+        hot.LoadAddress(to, EffectiveAddress(i));
+    }
+
+    private void WriteExchange(in Instruction i)
+    {
+        int size = Size(i);
+        int opcode = size == 1 ? 0x86 : 0x87;
+        if (i.Op0Kind == OpKind.Register && i.Op1Kind == OpKind.Register)
+        {
+            BeforeWrite(Map(i.Op0Register));
+            BeforeWrite(Map(i.Op1Register));
+            hot.Instruction(size, opcode, (int)Map(i.Op1Register), Map(i.Op0Register));
+            return;
+        }
+        // The host would lock its bus for this; only the Guest's own processor can look here, and it is busy.
+        HostRegister register = Map(i.Op0Kind == OpKind.Register ? i.Op0Register : i.Op1Register);
+        HostOperand memory = Find(i, size, true);
+        BeforeWrite(register);
+        hot.Instruction(size, size == 1 ? 0x8A : 0x8B, (int)Temporary, memory);
+        hot.Store(memory, register, size);
+        hot.Instruction(size, size == 1 ? 0x8A : 0x8B, (int)register, Temporary);
+    }
+
+    private void WriteArithmetic(in Instruction i)
+    {
+        int size = Size(i);
+        Alu operation = i.Mnemonic switch
+        {
+            Mnemonic.Add => Alu.Add,
+            Mnemonic.Or => Alu.Or,
+            Mnemonic.Adc => Alu.AddCarry,
+            Mnemonic.Sbb => Alu.SubtractBorrow,
+            Mnemonic.And => Alu.And,
+            Mnemonic.Sub => Alu.Subtract,
+            Mnemonic.Xor => Alu.Xor,
+            _ => Alu.Compare,
+        };
+        bool carries = operation is Alu.AddCarry or Alu.SubtractBorrow;
+        bool stores = operation != Alu.Compare;
+        if (i.Op0Kind == OpKind.Memory)
+        {
+            HostOperand to = Find(i, size, stores);
+            HostRegister from = i.Op1Kind == OpKind.Register ? SourceRegister(i.Op1Register) : HostRegister.None;
+            NativeIf(carries);
+            if (from == HostRegister.None)
+            {
+                hot.ArithmeticImmediate(operation, size, to, (int)i.GetImmediate(1));
+            }
+            else
+            {
+                hot.ArithmeticStore(operation, size, to, from);
+            }
+            flags.Produced(Needed);
+            return;
+        }
+        bool immediate = i.Op1Kind is not (OpKind.Register or OpKind.Memory);
+        HostOperand right = i.Op1Kind == OpKind.Memory ? Find(i, size, false)
+            : immediate ? HostRegister.None : SourceRegister(i.Op1Register);
+        HostRegister left = SourceRegister(i.Op0Register);
+        NativeIf(carries);
+        if (stores)
+        {
+            BeforeWrite(left);
+        }
+        if (immediate)
+        {
+            hot.ArithmeticImmediate(operation, size, left, (int)i.GetImmediate(1));
+        }
+        else
+        {
+            hot.Arithmetic(operation, size, left, right);
+        }
+        flags.Produced(Needed, ReplayOf(operation, size, left, right, immediate ? (int)i.GetImmediate(1) : null));
+    }
+
+    /// <summary>How to have the flags of an arithmetic instruction on registers once more.</summary>
+    private static FlagSource ReplayOf(Alu operation, int size, HostRegister left, in HostOperand right, int? immediate)
+    {
+        bool whole = size == 4;
+        bool register = immediate is null && right.Register != HostRegister.None;
+        bool known = immediate is not null || register;
+        bool temporary = left == Temporary || right.Register == Temporary;
+        return operation switch
+        {
+            _ when temporary => default,
+            Alu.And or Alu.Or or Alu.Xor when whole => new FlagSource(ReplayKind.Test, left, left),
+            Alu.Subtract when whole && register && right.Register == left => new FlagSource(ReplayKind.Test, left, left),
+            Alu.Add when whole && known && right.Register != left =>
+                new FlagSource(ReplayKind.Add, left, register ? right.Register : HostRegister.None, immediate ?? 0),
+            Alu.Subtract when whole && known =>
+                new FlagSource(ReplayKind.Subtract, left, register ? right.Register : HostRegister.None, immediate ?? 0),
+            Alu.Compare when size != 2 && known =>
+                new FlagSource(ReplayKind.Compare, left, register ? right.Register : HostRegister.None, immediate ?? 0, size),
+            _ => default,
+        };
+    }
+
+    /// <summary>Flags into the host's register for an instruction that reads them, or that keeps some of them for who may ask.</summary>
+    private void NativeIf(bool condition)
+    {
+        if (condition)
+        {
+            flags.EnsureNative();
+        }
+    }
+
+    private void WriteTest(in Instruction i)
+    {
+        int size = Size(i);
+        bool immediate = i.Op1Kind != OpKind.Register;
+        HostOperand left = i.Op0Kind == OpKind.Memory ? Find(i, size, false) : SourceRegister(i.Op0Register);
+        HostRegister right = immediate ? HostRegister.None : SourceRegister(i.Op1Register);
+        if (immediate)
+        {
+            hot.TestImmediate(size, left, (int)i.GetImmediate(1));
+        }
+        else
+        {
+            hot.Test(size, left, right);
+        }
+        bool replay = left.Register != HostRegister.None && left.Register != Temporary && right != Temporary && size != 2;
+        flags.Produced(Needed, replay ? new FlagSource(ReplayKind.Test, left.Register, right, immediate ? (int)i.GetImmediate(1) : 0, size) : default);
+    }
+
+    private void WriteIncrement(in Instruction i)
+    {
+        int size = Size(i);
+        bool increment = i.Mnemonic == Mnemonic.Inc;
+        int extension = increment ? 0 : 1;
+        int opcode = size == 1 ? 0xFE : 0xFF;
+        if (i.Op0Kind == OpKind.Memory || size != 4)
+        {
+            HostOperand operand = Operand(i, 0, size, true);
+            NativeIf(Needed);
+            if (operand.Register != HostRegister.None)
+            {
+                BeforeWrite(operand.Register);
+            }
+            hot.Instruction(size, opcode, extension, operand);
+            flags.Produced(Needed);
+            return;
+        }
+        HostRegister register = Map(i.Op0Register);
+        bool native = (flags.Places & FlagPlaces.Native) != 0;
+        bool elsewhere = flags.HasCarryElsewhere;
+        if (Needed && !native && !elsewhere)
+        {
+            flags.EnsureNative();
+            native = true;
+        }
+        flags.BeforeWrite(register, overwrites: true);
+        hot.Instruction(4, opcode, extension, register);
+        flags.ProducedWithoutCarry(Needed, new FlagSource(increment ? ReplayKind.Increment : ReplayKind.Decrement, register), native, elsewhere);
+    }
+
+    private void WriteUnary(in Instruction i, int extension)
+    {
+        const int negate = 3;
+        int size = Size(i);
+        HostOperand operand = Operand(i, 0, size, true);
+        if (operand.Register != HostRegister.None)
+        {
+            BeforeWrite(operand.Register);
+        }
+        hot.Instruction(size, size == 1 ? 0xF6 : 0xF7, extension, operand);
+        if (extension == negate)
+        {
+            flags.Produced(Needed);
+        }
+    }
+
+    private void WriteShift(in Instruction i)
+    {
+        int size = Size(i);
+        int extension = i.Mnemonic switch
+        {
+            Mnemonic.Rol => 0,
+            Mnemonic.Ror => 1,
+            Mnemonic.Rcl => 2,
+            Mnemonic.Rcr => 3,
+            Mnemonic.Shr => 5,
+            Mnemonic.Sar => 7,
+            _ => 4,
+        };
+        HostOperand operand = Operand(i, 0, size, true);
+        NativeIf(effects[current].ReadsFlags || (Needed && !effects[current].WritesAllFlags));
+        if (operand.Register != HostRegister.None)
+        {
+            BeforeWrite(operand.Register);
+        }
+        int narrow = size == 1 ? 0 : 1;
+        if (i.Op1Kind == OpKind.Register)
+        {
+            hot.Instruction(size, 0xD2 | narrow, extension, operand);
+        }
+        else
+        {
+            hot.Instruction(size, 0xC0 | narrow, extension, operand);
+            hot.Byte((int)i.GetImmediate(1) & 31);
+        }
+        flags.Produced(Needed);
+    }
+
+    private void WriteShiftDouble(in Instruction i)
+    {
+        HostOperand operand = Operand(i, 0, 4, true);
+        NativeIf(Needed && !effects[current].WritesAllFlags);
+        if (operand.Register != HostRegister.None)
+        {
+            BeforeWrite(operand.Register);
+        }
+        int opcode = i.Mnemonic == Mnemonic.Shld ? 0x0FA4 : 0x0FAC;
+        if (i.Op2Kind == OpKind.Register)
+        {
+            hot.Instruction(4, opcode + 1, (int)Map(i.Op1Register), operand);
+        }
+        else
+        {
+            hot.Instruction(4, opcode, (int)Map(i.Op1Register), operand);
+            hot.Byte(i.Immediate8);
+        }
+        flags.Produced(Needed);
+    }
+
+    private void WriteMultiply(in Instruction i)
+    {
+        int size = Size(i);
+        HostOperand from = Operand(i, 1, size, false);
+        HostRegister to = Map(i.Op0Register);
+        NativeIf(Needed);
+        BeforeWrite(to);
+        if (i.OpCount == 3)
+        {
+            hot.Instruction(size, 0x69, (int)to, from);
+            hot.Immediate(size, (int)i.GetImmediate(2));
+        }
+        else
+        {
+            hot.Instruction(size, 0x0FAF, (int)to, from);
+        }
+        flags.Produced(Needed);
+    }
+
+    private void WriteMultiplyWide(in Instruction i)
+    {
+        HostOperand factor = Operand(i, 0, 4, false);
+        NativeIf(Needed);
+        BeforeWrite(GuestEax);
+        BeforeWrite(HostRegister.Rdx);
+        hot.Move(HostRegister.Rax, GuestEax);
+        hot.Instruction(4, 0xF7, i.Mnemonic == Mnemonic.Mul ? 4 : 5, factor);
+        hot.Move(GuestEax, HostRegister.Rax);
+        flags.Produced(Needed);
+    }
+
+    /// <summary>DIV and IDIV. The host must never see a division that faults, so what might goes to the reference handler.</summary>
+    private void WriteDivide(in Instruction i)
+    {
+        bool signed = i.Mnemonic == Mnemonic.Idiv;
+        HostOperand operand = Operand(i, 0, 4, false);
+        flags.BeforeClobber();
+        hot.Load(HostBase, operand);
+        if (signed)
+        {
+            // Divisors 0 and -1, and dividends of more than 32 bits.
+            hot.LoadAddress(LinearAddress, HostOperand.At(HostBase, 1));
+            hot.ArithmeticImmediate(Alu.Compare, 4, LinearAddress, 1);
+            WriteCallIf(BelowOrEqual);
+            hot.Move(LinearAddress, GuestEax);
+            hot.Instruction(4, 0xC1, 7, LinearAddress);
+            hot.Byte(31);
+            hot.Arithmetic(Alu.Compare, 4, LinearAddress, HostRegister.Rdx);
+            WriteCallIf(HostCondition.NotEqual);
+        }
+        else
+        {
+            hot.Arithmetic(Alu.Compare, 4, HostRegister.Rdx, HostBase);
+            WriteCallIf(HostCondition.AboveOrEqual);
+        }
+        NativeIf(Needed);
+        BeforeWrite(GuestEax);
+        BeforeWrite(HostRegister.Rdx);
+        hot.Move(HostRegister.Rax, GuestEax);
+        hot.Instruction(4, 0xF7, signed ? 7 : 6, HostBase);
+        hot.Move(GuestEax, HostRegister.Rax);
+        flags.Produced(Needed);
+    }
+
+    private const int BelowOrEqual = 6;
+
+    private void WriteCallIf(int condition)
+    {
+        // SAFETY: the address is only subtracted.
+        unsafe
+        {
+            hot.JumpIf(condition, cold.Cursor);
+            WriteExit(cold, NewRecord(CodeExit.Reference), flags.Places);
+        }
+    }
+
+    private void WriteSignIntoEdx()
+    {
+        BeforeWrite(HostRegister.Rdx);
+        WriteSwapWithRax();
+        hot.Byte(0x99);
+        WriteSwapWithRax();
+    }
+
+    /// <summary>XCHG RAX, R8: changes no flags.</summary>
+    private void WriteSwapWithRax() => hot.Instruction(8, 0x87, (int)HostRegister.Rax, GuestEax);
+
+    private void WriteSignExtendAccumulator(in Instruction i)
+    {
+        BeforeWrite(GuestEax);
+        bool wide = i.Mnemonic == Mnemonic.Cwde;
+        hot.Instruction(wide ? 4 : 2, wide ? 0x0FBF : 0x0FBE, (int)GuestEax, GuestEax);
+    }
+
+    private void WriteSwapBytes(in Instruction i)
+    {
+        HostRegister register = Map(i.Op0Register);
+        BeforeWrite(register);
+        if ((int)register >= 8)
+        {
+            hot.Byte(0x41);
+        }
+        hot.Byte(0x0F);
+        hot.Byte(0xC8 | ((int)register & 7));
+    }
+
+    private void WriteBitTest(in Instruction i)
+    {
+        int family = i.Mnemonic switch { Mnemonic.Bt => 0, Mnemonic.Bts => 1, Mnemonic.Btr => 2, _ => 3 };
+        bool writes = family != 0;
+        bool immediate = i.Op1Kind != OpKind.Register;
+        if (i.Op0Kind == OpKind.Memory && !immediate)
+        {
+            WriteBitTestInString(i, family);
+            return;
+        }
+        HostOperand operand = Operand(i, 0, 4, writes);
+        NativeIf(Needed);
+        if (writes && operand.Register != HostRegister.None)
+        {
+            BeforeWrite(operand.Register);
+        }
+        if (immediate)
+        {
+            hot.Instruction(4, 0x0FBA, 4 + family, operand);
+            hot.Byte(i.Immediate8 & 31);
+        }
+        else
+        {
+            hot.Instruction(4, 0x0FA3 + (family << 3), (int)Map(i.Op1Register), operand);
+        }
+        flags.Produced(Needed);
+    }
+
+    /// <summary>With a register and memory, the bit number also selects the word.</summary>
+    private void WriteBitTestInString(in Instruction i, int family)
+    {
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            HostRegister bit = Map(i.Op1Register);
+            flags.BeforeClobber();
+            byte* retry = hot.Cursor;
+            WriteLinearAddress(i);
+            hot.Move(Temporary, bit);
+            hot.Instruction(4, 0xC1, 7, Temporary);
+            hot.Byte(5);
+            hot.LoadAddress(LinearAddress, HostOperand.At(LinearAddress, Temporary, 2));
+            HostOperand word = FindLinear(retry, 4, family != 0);
+            NativeIf(Needed);
+            hot.Load(Temporary, word);
+            hot.Instruction(4, 0x0FA3 + (family << 3), (int)bit, Temporary);
+            if (family != 0)
+            {
+                hot.Store(word, Temporary);
+            }
+            flags.Produced(Needed);
+        }
+    }
+
+    private void WriteBitScan(in Instruction i)
+    {
+        HostOperand from = Operand(i, 1, 4, false);
+        HostRegister to = Map(i.Op0Register);
+        BeforeWrite(to);
+        bool forward = i.Mnemonic is Mnemonic.Bsf or Mnemonic.Tzcnt;
+        hot.Instruction(4, forward ? 0x0FBC : 0x0FBD, (int)to, from);
+        flags.Produced(Needed);
+    }
+
+    private void WriteCompareExchange(in Instruction i)
+    {
+        int size = Size(i);
+        HostOperand to = Find(i, size, true);
+        BeforeWrite(GuestEax);
+        hot.Move(HostRegister.Rax, GuestEax);
+        hot.Instruction(size, size == 1 ? 0x0FB0 : 0x0FB1, (int)Map(i.Op1Register), to);
+        hot.Move(GuestEax, HostRegister.Rax);
+        flags.Produced(Needed);
+    }
+
+    private void WriteExchangeAdd(in Instruction i)
+    {
+        int size = Size(i);
+        HostOperand to = Operand(i, 0, size, true);
+        HostRegister from = Map(i.Op1Register);
+        BeforeWrite(from);
+        if (to.Register != HostRegister.None)
+        {
+            BeforeWrite(to.Register);
+        }
+        hot.Instruction(size, size == 1 ? 0x0FC0 : 0x0FC1, (int)from, to);
+        flags.Produced(Needed);
+    }
+
+    private void WriteCarry(in Instruction i)
+    {
+        NativeIf(effects[current].ReadsFlags || Needed);
+        hot.Byte(i.Mnemonic switch { Mnemonic.Clc => 0xF8, Mnemonic.Stc => 0xF9, _ => 0xF5 });
+        flags.Produced(Needed);
+    }
+
+    private void WriteSetCondition(in Instruction i)
+    {
+        HostOperand to = Operand(i, 0, 1, true);
+        flags.EnsureNative();
+        if (to.Register != HostRegister.None)
+        {
+            BeforeWrite(to.Register);
+        }
+        hot.Instruction(1, 0x0F90 | (i.Code - Code.Seto_rm8), 0, to);
+    }
+
+    private void WriteConditionalMove(in Instruction i)
+    {
+        HostOperand from = Operand(i, 1, 4, false);
+        HostRegister to = Map(i.Op0Register);
+        flags.EnsureNative();
+        BeforeWrite(to);
+        hot.Instruction(4, 0x0F40 | BlockDecoder.ConditionNumber(i.ConditionCode), (int)to, from);
+    }
+}

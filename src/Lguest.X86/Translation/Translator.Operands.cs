@@ -1,0 +1,145 @@
+// Where the operands of an instruction are in the host: a register, an immediate, or memory behind the soft-TLB.
+
+using Iced.Intel;
+using Lguest.X86.Memory;
+using Lguest.X86.State;
+
+namespace Lguest.X86.Translation;
+
+internal sealed unsafe partial class Translator
+{
+    private static HostRegister Map(Register register) => GuestRegisters[register switch
+    {
+        >= Register.AH and <= Register.BH => register - Register.AH,
+        _ => register.GetNumber(),
+    }];
+
+    private static HostRegister MapOrNone(Register register) => register == Register.None ? HostRegister.None : Map(register);
+
+    /// <summary>Displacement of the word of general registers that holds a value inside an instruction.</summary>
+    private static int SpilledWord => ContextLayout.General(GeneralRegisters.TemporaryIndex);
+
+    /// <summary>A register is about to change; see <see cref="FlagTracker.BeforeWrite"/>.</summary>
+    private void BeforeWrite(HostRegister register) =>
+        flags.BeforeWrite(register, effects[current].WritesAllFlags || !neededAfter[current]);
+
+    /// <summary>Effective address without the segment's base, as an operand of the host.</summary>
+    private static HostOperand EffectiveAddress(in Instruction i)
+    {
+        int scale = i.MemoryIndexScale switch { 1 => 0, 2 => 1, 4 => 2, _ => 3 };
+        return HostOperand.At(MapOrNone(i.MemoryBase), MapOrNone(i.MemoryIndex), scale, (int)i.MemoryDisplacement32);
+    }
+
+    /// <summary>The linear address of the memory operand into R10; spoils the host's flags.</summary>
+    private void WriteLinearAddress(in Instruction i)
+    {
+        if (i.MemoryBase == Register.None && i.MemoryIndex == Register.None)
+        {
+            hot.MoveImmediate(LinearAddress, i.MemoryDisplacement32);
+        }
+        else
+        {
+            hot.LoadAddress(LinearAddress, EffectiveAddress(i));
+        }
+        if (i.MemorySegment is Register.FS or Register.GS)
+        {
+            int index = i.MemorySegment == Register.FS ? GeneralRegisters.FsBaseIndex : GeneralRegisters.GsBaseIndex;
+            hot.Arithmetic(Alu.Add, 4, LinearAddress, HostOperand.At(Context, ContextLayout.General(index)));
+        }
+    }
+
+    /// <summary>Finds the memory operand; afterwards it is what the returned operand says, and the host's flags are spoiled.</summary>
+    /// <param name="i">The instruction.</param>
+    /// <param name="size">Bytes.</param>
+    /// <param name="write">It will be written, too.</param>
+    private HostOperand Find(in Instruction i, int size, bool write)
+    {
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            flags.BeforeClobber();
+            byte* retry = hot.Cursor;
+            WriteLinearAddress(i);
+            return FindLinear(retry, size, write);
+        }
+    }
+
+    /// <summary>Finds the memory at a register plus a displacement in the stack segment.</summary>
+    private HostOperand FindStack(HostRegister register, int displacement, bool write)
+    {
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            flags.BeforeClobber();
+            byte* retry = hot.Cursor;
+            hot.LoadAddress(LinearAddress, HostOperand.At(register, displacement));
+            return FindLinear(retry, 4, write);
+        }
+    }
+
+    /// <summary>The soft-TLB's question for the address in R10: does the entry's tag name the page of the operand's last byte?</summary>
+    private HostOperand FindLinear(byte* retry, int size, bool write)
+    {
+        // SAFETY: the addresses are only kept and subtracted. The code reads an entry of the soft-TLB, whose index it has cut to size.
+        unsafe
+        {
+            const int pageMask = ~0xFFF;
+            int entryMask = (SoftTlb.Entries - 1) << 4;
+            hot.Move(HostBase, LinearAddress);
+            if (size == 1)
+            {
+                hot.Move(Temporary, LinearAddress);
+            }
+            else
+            {
+                hot.LoadAddress(Temporary, HostOperand.At(LinearAddress, size - 1));
+            }
+            hot.ShiftRight(HostBase, 8);
+            hot.ArithmeticImmediate(Alu.And, 4, Temporary, pageMask);
+            hot.ArithmeticImmediate(Alu.And, 4, HostBase, entryMask);
+            hot.Arithmetic(Alu.Compare, 4, Temporary, HostOperand.At(Tlb, HostBase, 0, write ? TlbEntry.WriteTagOffset : 0));
+            hot.JumpIf(HostCondition.NotEqual, cold.Cursor);
+            int record = NewRecord(write ? CodeExit.WriteMiss : CodeExit.ReadMiss);
+            records[record].Retry = (nint)retry + arena.WriteToRun;
+            records[record].Size = (byte)size;
+            WriteExit(cold, record, flags.Places);
+            hot.Load(HostBase, HostOperand.At(Tlb, HostBase, 0, TlbEntry.AddendOffset), 8);
+            return HostOperand.At(HostBase, LinearAddress);
+        }
+    }
+
+    /// <summary>A register or memory operand of an instruction that reads it, ready to be named by a host instruction.</summary>
+    private HostOperand Operand(in Instruction i, int index, int size, bool write) =>
+        i.GetOpKind(index) == OpKind.Register ? Map(i.GetOpRegister(index)) : Find(i, size, write);
+
+    /// <summary>The value of a high byte register into the low byte of the temporary register; spoils the host's flags.</summary>
+    private void WriteHighByteToTemporary(Register register)
+    {
+        flags.BeforeClobber();
+        hot.Move(Temporary, Map(register));
+        hot.ShiftRight(Temporary, 8);
+    }
+
+    /// <summary>The register of an 8-, 16- or 32-bit register operand; a high byte is fetched into the temporary register.</summary>
+    private HostRegister SourceRegister(Register register)
+    {
+        if (!InlineForms.IsHighByte(register))
+        {
+            return Map(register);
+        }
+        WriteHighByteToTemporary(register);
+        return Temporary;
+    }
+
+    /// <summary>The same, safe from what <see cref="BeforeWrite"/> may emit, which uses the temporary register.</summary>
+    private HostRegister KeptSource(Register register)
+    {
+        HostRegister source = SourceRegister(register);
+        if (source != Temporary)
+        {
+            return source;
+        }
+        hot.Move(HostBase, Temporary);
+        return HostBase;
+    }
+}

@@ -1,0 +1,135 @@
+// The few pieces of code that all blocks share: the way in from C#, the two ways out, and what an indirect branch does.
+
+namespace Lguest.X86.Translation;
+
+internal sealed unsafe partial class Translator
+{
+    private static readonly HostRegister[] SavedByCallee =
+    [
+        HostRegister.Rbx, HostRegister.Rbp, HostRegister.Rsi, HostRegister.Rdi,
+        HostRegister.R12, HostRegister.R13, HostRegister.R14, HostRegister.R15,
+    ];
+
+    /// <summary>Host registers of EAX to EDI. Those whose bytes and roles have names on both sides keep their own.</summary>
+    private static ReadOnlySpan<HostRegister> GuestRegisters =>
+    [
+        GuestEax, HostRegister.Rcx, HostRegister.Rdx, HostRegister.Rbx,
+        GuestEsp, HostRegister.Rbp, HostRegister.Rsi, HostRegister.Rdi,
+    ];
+
+    private delegate* unmanaged<EngineContext*, nint, int> enter;
+
+    /// <summary>Runs translated code until it leaves.</summary>
+    /// <param name="context">The processor's.</param>
+    /// <param name="code">Address of a block's code, or of a place in it that an exit record names.</param>
+    /// <returns>Number of the exit record.</returns>
+    public int Enter(EngineContext* context, nint code)
+    {
+        // SAFETY: the code was written by this class for this context; it touches the context, the soft-TLB that the context names, the
+        // pages that its entries name, and host stack of the size of the registers that it saves.
+        unsafe
+        {
+            return enter(context, code);
+        }
+    }
+
+    private void WriteThunks()
+    {
+        // SAFETY: the way in is called with the platform's C convention, which its first instructions honour.
+        unsafe
+        {
+            enter = (delegate* unmanaged<EngineContext*, nint, int>)(hot.Cursor + arena.WriteToRun);
+            WriteEnter();
+            arena.Align();
+            exitWithNativeFlags = hot.Cursor;
+            hot.SaveFlags();
+            exitWithSavedFlags = hot.Cursor;
+            WriteLeave();
+            arena.Align();
+            indirectBranch = hot.Cursor;
+            WriteIndirectBranch();
+        }
+    }
+
+    private void WriteEnter()
+    {
+        bool windows = OperatingSystem.IsWindows();
+        foreach (HostRegister register in SavedByCallee)
+        {
+            Push(register);
+        }
+        hot.Move(Context, windows ? HostRegister.Rcx : HostRegister.Rdi, 8);
+        hot.Move(HostBase, windows ? HostRegister.Rdx : HostRegister.Rsi, 8);
+        hot.Load(Tlb, HostOperand.At(Context, ContextLayout.Tlb), 8);
+        hot.Load(Counter, HostOperand.At(Context, ContextLayout.InstructionCount), 8);
+        for (int i = 0; i < GuestRegisters.Length; i++)
+        {
+            hot.Load(GuestRegisters[i], HostOperand.At(Context, ContextLayout.General(i)));
+        }
+        hot.Load(HostRegister.Rax, HostOperand.At(Context, ContextLayout.FlagsWord));
+        hot.RestoreFlags();
+        hot.Instruction(4, 0xFF, 4, HostBase);
+    }
+
+    private void WriteLeave()
+    {
+        hot.Store(HostOperand.At(Context, ContextLayout.FlagsWord), HostRegister.Rax);
+        for (int i = 0; i < GuestRegisters.Length; i++)
+        {
+            hot.Store(HostOperand.At(Context, ContextLayout.General(i)), GuestRegisters[i]);
+        }
+        hot.Store(HostOperand.At(Context, ContextLayout.InstructionCount), Counter, 8);
+        hot.Store(HostOperand.At(Context, ContextLayout.Address), LinearAddress);
+        hot.Move(HostRegister.Rax, ExitNumber);
+        for (int i = SavedByCallee.Length - 1; i >= 0; i--)
+        {
+            Pop(SavedByCallee[i]);
+        }
+        hot.Byte(0xC3);
+    }
+
+    /// <summary>Goes on at the EIP in R10, the flags being saved.</summary>
+    private void WriteIndirectBranch()
+    {
+        // SAFETY: the addresses are only subtracted.
+        unsafe
+        {
+            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.Attention), 0);
+            byte* toAttention = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
+            hot.Move(Temporary, LinearAddress);
+            hot.ArithmeticImmediate(Alu.And, 4, Temporary, JumpCacheEntry.Count - 1);
+            hot.ShiftLeft(Temporary, 4);
+            hot.Arithmetic(Alu.Add, 8, Temporary, HostOperand.At(Context, ContextLayout.JumpCache));
+            hot.Load(HostBase, HostOperand.At(Context, ContextLayout.JumpKey), 8);
+            hot.Arithmetic(Alu.Or, 8, HostBase, LinearAddress);
+            hot.ArithmeticStore(Alu.Compare, 8, HostOperand.At(Temporary, 0), HostBase);
+            byte* toMiss = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
+            hot.Instruction(4, 0xFF, 4, HostOperand.At(Temporary, sizeof(ulong)));
+            Emitter.Patch(toAttention, hot.Cursor);
+            Emitter.Patch(toMiss, hot.Cursor);
+            hot.MoveImmediate(ExitNumber, IndirectExit);
+            hot.Jump(exitWithSavedFlags);
+        }
+    }
+
+    /// <summary>Exit number of every indirect branch: nothing about it was known beforehand.</summary>
+    public const int IndirectExit = int.MaxValue;
+
+    private void Push(HostRegister register)
+    {
+        if ((int)register >= 8)
+        {
+            hot.Byte(0x41);
+        }
+        hot.Byte(0x50 | ((int)register & 7));
+    }
+
+    private void Pop(HostRegister register)
+    {
+        if ((int)register >= 8)
+        {
+            hot.Byte(0x41);
+        }
+        hot.Byte(0x58 | ((int)register & 7));
+    }
+}

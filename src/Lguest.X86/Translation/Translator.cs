@@ -1,0 +1,466 @@
+// P:480 The translator. The interpreter decodes a block once and then still has to look at each operation every time it comes by. The
+// translator writes the block out as machine code of the host: an ADD of the Guest becomes an ADD of the host, and the host's own
+// processor does the looking.
+//
+// Guest and host are cousins, so most of it is renaming. The eight registers of the Guest live in eight of the host's sixteen for as
+// long as translated code runs; the others hold the soft-TLB, the processor's state, a counter of instructions, three words to work
+// with, and RAX the flags (FlagTracker tells of those). What the host cannot do for the Guest is done around it: an access to memory
+// first asks the soft-TLB, a branch first finds the translation of its target, and whatever is not in InlineForms leaves for C#.
+//
+// A block has two doors, one for who comes with the flags in the host's register and one for who has them saved in RAX. It is written
+// for the one that suits its first instructions, and the other door puts the flags right. When the bytes that a block came from change,
+// both doors are bricked up, and whoever still jumps there comes out in C#. :*
+
+using Iced.Intel;
+using Lguest.Platform;
+using Lguest.X86.Execution;
+using Lguest.X86.Memory;
+
+namespace Lguest.X86.Translation;
+
+/// <summary>Turns decoded blocks of flat 32-bit code into host code.</summary>
+internal sealed unsafe partial class Translator : IDisposable
+{
+    private const HostRegister Temporary = HostRegister.R15;
+    private const HostRegister LinearAddress = HostRegister.R10;
+    private const HostRegister HostBase = HostRegister.R11;
+    private const HostRegister ExitNumber = HostRegister.R11;
+    private const HostRegister Counter = HostRegister.R12;
+    private const HostRegister Tlb = HostRegister.R13;
+    private const HostRegister Context = HostRegister.R14;
+    private const HostRegister GuestEax = HostRegister.R8;
+    private const HostRegister GuestEsp = HostRegister.R9;
+
+    /// <summary>Bytes of a door: what fits there must be able to be replaced by a jump.</summary>
+    private const int DoorBytes = 5;
+
+    private readonly CodeArena arena;
+    private readonly Emitter hot;
+    private readonly Emitter cold;
+    private readonly FlagTracker flags;
+    private readonly HostMemory jumpCacheMemory = new((nuint)(JumpCacheEntry.Count * sizeof(JumpCacheEntry)));
+    private readonly List<nint> blocks = [];
+    private readonly InlineEffects[] effects = new InlineEffects[BlockDecoder.MaximumInstructions];
+    private readonly bool[] neededAfter = new bool[BlockDecoder.MaximumInstructions];
+    private ExitRecord[] records = new ExitRecord[1024];
+    private int recordCount;
+    private Block* block;
+    private DecodedInstruction* instructions;
+    private int current;
+    private int pollAt;
+    private byte* exitWithNativeFlags;
+    private byte* exitWithSavedFlags;
+    private byte* indirectBranch;
+
+    /// <summary>Takes executable memory for translations.</summary>
+    /// <exception cref="PlatformNotSupportedException">This host's way to executable memory is not known.</exception>
+    /// <exception cref="OutOfMemoryException">The host refuses.</exception>
+    public Translator(nuint cacheBytes)
+    {
+        arena = new CodeArena(cacheBytes);
+        hot = arena.Hot;
+        cold = arena.Cold;
+        flags = new FlagTracker(hot);
+        WriteThunks();
+        arena.KeepWhatIsThere();
+    }
+
+    /// <summary>Number of translated blocks.</summary>
+    public int BlockCount => blocks.Count;
+
+    /// <summary>Where indirect branches look for their targets.</summary>
+    public JumpCacheEntry* JumpCache => (JumpCacheEntry*)jumpCacheMemory.Address;
+
+    /// <summary>How often everything was dropped.</summary>
+    public long Flushes { get; private set; }
+
+    /// <summary>What an exit number means.</summary>
+    public ref ExitRecord this[int exit] => ref records[exit];
+
+    /// <summary>Address that C# enters a block at.</summary>
+    public nint EntryOf(Block* entered)
+    {
+        // SAFETY: the caller's block is alive and translated.
+        unsafe
+        {
+            return (nint)entered->EntrySaved + arena.WriteToRun;
+        }
+    }
+
+    /// <summary>Whether a block can be translated without dropping the others.</summary>
+    public bool HasRoom => arena.HasRoom;
+
+    /// <summary>Drops all translations.</summary>
+    public void Flush()
+    {
+        foreach (nint translated in blocks)
+        {
+            // SAFETY: blocks stay readable until the block cache is emptied, which flushes this first.
+            unsafe
+            {
+                ((Block*)translated)->EntryNative = null;
+                ((Block*)translated)->EntrySaved = null;
+            }
+        }
+        blocks.Clear();
+        ForgetBranches();
+        arena.Flush();
+        recordCount = 0;
+        Flushes++;
+    }
+
+    /// <summary>Makes every indirect branch ask again.</summary>
+    public void ForgetBranches() => new Span<JumpCacheEntry>(JumpCache, JumpCacheEntry.Count).Clear();
+
+    /// <summary>Translates a block. The caller has made sure that there is room.</summary>
+    /// <param name="source">A flat block that does not cross a page.</param>
+    /// <param name="decoded">Its instructions.</param>
+    public void Translate(Block* source, DecodedInstruction* decoded)
+    {
+        // SAFETY: the caller's block is alive, with as many instructions as it says.
+        unsafe
+        {
+            block = source;
+            instructions = decoded;
+            Analyse();
+            arena.Align();
+            FlagPlaces start = StartingPlaces();
+            WriteDoors(start);
+            hot.LoadAddress(Counter, HostOperand.At(Counter, block->Count), 8);
+            flags.Begin(start);
+            bool ended = false;
+            for (current = 0; current < block->Count; current++)
+            {
+                ended = WriteInstruction(in decoded[current].Instruction);
+            }
+            if (!ended)
+            {
+                current = block->Count - 1;
+                WriteEdge(block->EndEip);
+            }
+            blocks.Add((nint)block);
+        }
+    }
+
+    /// <summary>Bricks up the doors of a block whose bytes have changed.</summary>
+    public void Kill(Block* dead)
+    {
+        // SAFETY: the doors are DoorBytes long each, and nobody is inside translated code now.
+        unsafe
+        {
+            if (dead->EntrySaved == null)
+            {
+                return;
+            }
+            if (!HasRoom)
+            {
+                Flush();
+                return;
+            }
+            int record = NewRecord(CodeExit.Stale);
+            records[record].Block = dead;
+            BrickUp(dead->EntryNative, cold.Cursor);
+            WriteExit(cold, record, exitWithNativeFlags);
+            BrickUp(dead->EntrySaved, cold.Cursor);
+            WriteExit(cold, record, exitWithSavedFlags);
+        }
+    }
+
+    /// <summary>Lets both doors of a dead block lead to its successor at the same address.</summary>
+    public static void Forward(Block* dead, Block* successor)
+    {
+        // SAFETY: as in Kill.
+        unsafe
+        {
+            BrickUp(dead->EntryNative, successor->EntryNative);
+            BrickUp(dead->EntrySaved, successor->EntrySaved);
+        }
+    }
+
+    private static void BrickUp(byte* door, byte* target)
+    {
+        // SAFETY: a door has room for a jump.
+        unsafe
+        {
+            new Emitter { Cursor = door }.Jump(target);
+        }
+    }
+
+    /// <summary>Links a branch to the block that it leads to.</summary>
+    public static void Link(in ExitRecord link, Block* target)
+    {
+        // SAFETY: the places were recorded when the branch was written, and the target has been translated.
+        unsafe
+        {
+            Emitter.Patch((byte*)link.Next, link.FlagsSaved ? target->EntrySaved : target->EntryNative);
+            if (link.Kind == CodeExit.LinkAcrossPages)
+            {
+                *(ulong*)link.Mapping = ((ulong)target->Frame << 32) | (target->Eip & 0xFFFF_F000);
+            }
+        }
+    }
+
+    private void Analyse()
+    {
+        // SAFETY: as in Translate.
+        unsafe
+        {
+            int count = block->Count;
+            for (int i = 0; i < count; i++)
+            {
+                ref readonly Instruction instruction = ref instructions[i].Instruction;
+                effects[i] = instructions[i].Handler == 0
+                    ? new InlineEffects(InlineForm.Called, true, true, false, true)
+                    : InlineForms.Describe(in instruction, block->Mode);
+            }
+            pollAt = PollPlace(count);
+            bool needed = true;
+            for (int i = count - 1; i >= 0; i--)
+            {
+                neededAfter[i] = needed;
+                bool reads = effects[i].ReadsFlags || effects[i].Observable || i == pollAt;
+                needed = reads || (needed && !effects[i].WritesAllFlags);
+            }
+        }
+    }
+
+    /// <summary>Before which instruction to ask for attention, so that every loop asks; -1 for none.</summary>
+    /// <remarks>Just before flags change is where asking costs least: it spoils flags that nobody needs but who answers the call.</remarks>
+    private int PollPlace(int count)
+    {
+        // SAFETY: as in Translate.
+        unsafe
+        {
+            InlineForm last = effects[count - 1].Form;
+            bool backward = block->TakenEip <= instructions[count - 1].Instruction.IP32;
+            if (!backward || last is not (InlineForm.Jump or InlineForm.JumpIf or InlineForm.Call))
+            {
+                return -1;
+            }
+            for (int i = count - 1; i >= 0; i--)
+            {
+                if (effects[i].WritesFlags)
+                {
+                    return i;
+                }
+            }
+            return count - 1;
+        }
+    }
+
+    /// <summary>Where the first instructions of the block want the flags.</summary>
+    private FlagPlaces StartingPlaces()
+    {
+        // SAFETY: as in Translate.
+        unsafe
+        {
+            for (int i = 0; i < block->Count; i++)
+            {
+                if (effects[i].Observable || i == pollAt)
+                {
+                    return FlagPlaces.Saved;
+                }
+                if (effects[i].ReadsFlags || (effects[i].WritesFlags && !effects[i].WritesAllFlags))
+                {
+                    return FlagPlaces.Native;
+                }
+                if (effects[i].WritesAllFlags)
+                {
+                    return FlagPlaces.Dead;
+                }
+            }
+            return FlagPlaces.Native;
+        }
+    }
+
+    private void WriteDoors(FlagPlaces start)
+    {
+        // SAFETY: the addresses are only kept.
+        unsafe
+        {
+            byte* first = hot.Cursor;
+            switch (start)
+            {
+                case FlagPlaces.Native:
+                    hot.RestoreFlags();
+                    hot.NoOperation(DoorBytes - 3);
+                    block->EntrySaved = first;
+                    block->EntryNative = hot.Cursor;
+                    return;
+                case FlagPlaces.Saved:
+                    hot.SaveFlags();
+                    hot.NoOperation(DoorBytes - 4);
+                    break;
+                default:
+                    hot.NoOperation(DoorBytes);
+                    break;
+            }
+            block->EntryNative = first;
+            block->EntrySaved = hot.Cursor;
+        }
+    }
+
+    private int NewRecord(CodeExit kind)
+    {
+        if (recordCount == records.Length)
+        {
+            Array.Resize(ref records, recordCount * 2);
+        }
+        // SAFETY: the block is only kept.
+        unsafe
+        {
+            records[recordCount] = new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block };
+        }
+        return recordCount++;
+    }
+
+    /// <summary>Writes an exit from a point where the flags are where the tracker says.</summary>
+    private void WriteExit(Emitter emitter, int record, FlagPlaces places)
+    {
+        // SAFETY: the thunks were written by the constructor.
+        unsafe
+        {
+            if ((places & (FlagPlaces.Saved | FlagPlaces.Native)) == 0)
+            {
+                flags.Recover(emitter);
+            }
+            bool saved = (places & (FlagPlaces.Saved | FlagPlaces.Native)) == FlagPlaces.Saved;
+            WriteExit(emitter, record, saved ? exitWithSavedFlags : exitWithNativeFlags);
+        }
+    }
+
+    private static void WriteExit(Emitter emitter, int record, byte* thunk)
+    {
+        // SAFETY: the thunk's address is only subtracted.
+        unsafe
+        {
+            emitter.MoveImmediate(ExitNumber, (uint)record);
+            emitter.Jump(thunk);
+        }
+    }
+
+    /// <summary>Writes one instruction; true when it has also written where the block goes on.</summary>
+    private bool WriteInstruction(in Instruction i)
+    {
+        // SAFETY: the addresses are only kept.
+        unsafe
+        {
+            if (current == pollAt)
+            {
+                WritePoll();
+            }
+            int firstRecord = recordCount;
+            bool ends = false;
+            if (effects[current].Form == InlineForm.Called)
+            {
+                WriteCall(block->Count - 1 == current);
+                ends = block->Count - 1 == current;
+            }
+            else
+            {
+                ends = WriteInline(i);
+            }
+            for (int record = firstRecord; record < recordCount && !ends; record++)
+            {
+                records[record].Next = (nint)hot.Cursor + arena.WriteToRun;
+            }
+            return ends;
+        }
+    }
+
+    private void WritePoll()
+    {
+        // SAFETY: the addresses are only subtracted.
+        unsafe
+        {
+            flags.BeforeClobber();
+            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.Attention), 0);
+            hot.JumpIf(HostCondition.NotEqual, cold.Cursor);
+            WriteExit(cold, NewRecord(CodeExit.Attention), flags.Places);
+        }
+    }
+
+    /// <summary>Leaves for the reference handler of the instruction.</summary>
+    private void WriteCall(bool last)
+    {
+        WriteExit(hot, NewRecord(CodeExit.Reference), flags.Places);
+        if (!last)
+        {
+            flags.Begin(FlagPlaces.Native | FlagPlaces.Saved);
+        }
+    }
+
+    /// <summary>Goes on at a known address, by a jump that can be linked.</summary>
+    private void WriteEdge(uint target) => WriteEdge(hot, target, flags.Places);
+
+    private void WriteEdge(Emitter emitter, uint target, FlagPlaces places)
+    {
+        // SAFETY: the addresses are only kept and subtracted.
+        unsafe
+        {
+            if (((target ^ block->Eip) & 0xFFFF_F000) != 0)
+            {
+                WriteEdgeAcrossPages(emitter, target, places);
+                return;
+            }
+            if ((places & (FlagPlaces.Native | FlagPlaces.Saved)) == 0)
+            {
+                flags.Recover(emitter);
+                places = FlagPlaces.Native;
+            }
+            WriteLink(emitter.Jump(cold.Cursor), target, (places & FlagPlaces.Native) == 0);
+        }
+    }
+
+    /// <summary>The exit that a branch leads to until it is linked, at the cold cursor.</summary>
+    private void WriteLink(byte* distance, uint target, bool saved)
+    {
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            int record = NewRecord(CodeExit.Link);
+            records[record].Retry = (nint)target;
+            records[record].Next = (nint)distance;
+            records[record].FlagsSaved = saved;
+            WriteExit(cold, record, saved ? exitWithSavedFlags : exitWithNativeFlags);
+        }
+    }
+
+    /// <summary>The same, to another page: what is mapped there may change, so the instruction TLB is asked each time.</summary>
+    private void WriteEdgeAcrossPages(Emitter emitter, uint target, FlagPlaces places)
+    {
+        // SAFETY: the addresses are only kept and subtracted; the entry's place is inside the instruction TLB.
+        unsafe
+        {
+            const long nothingIsMappedSo = -1;
+            if ((places & (FlagPlaces.Saved | FlagPlaces.Replay)) == 0)
+            {
+                emitter.SaveFlags();
+                places = FlagPlaces.Saved;
+            }
+            places &= ~FlagPlaces.Native;
+            bool saved = (places & FlagPlaces.Saved) != 0;
+            int record = NewRecord(CodeExit.LinkAcrossPages);
+            records[record].Retry = (nint)target;
+            records[record].FlagsSaved = saved;
+            records[record].Mapping = (nint)emitter.MoveImmediate64(HostBase, nothingIsMappedSo);
+            int entry = SoftTlb.DataBytes + (int)((target >> 12) % SoftTlb.ExecuteEntries * (uint)sizeof(ExecuteEntry));
+            emitter.ArithmeticStore(Alu.Compare, 8, HostOperand.At(Tlb, entry), HostBase);
+            byte* toExit = emitter.JumpIf(HostCondition.NotEqual, cold.Cursor);
+            if (!saved)
+            {
+                flags.Recover(emitter);
+            }
+            records[record].Next = (nint)emitter.Jump(cold.Cursor);
+            Emitter.Patch(toExit, cold.Cursor);
+            WriteExit(cold, record, places);
+        }
+    }
+
+    /// <summary>Releases the code; nobody may be running it.</summary>
+    public void Dispose()
+    {
+        arena.Dispose();
+        jumpCacheMemory.Dispose();
+    }
+}
