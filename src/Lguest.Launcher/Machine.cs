@@ -12,6 +12,7 @@
 
 using Lguest.Host;
 using Lguest.Launcher.Devices;
+using Lguest.X86;
 using Lguest.X86.Memory;
 using Microsoft.Extensions.Logging;
 
@@ -47,11 +48,7 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
     {
         ArgumentNullException.ThrowIfNull(options);
         logger = options.Logger;
-        Engine = options.Engine switch
-        {
-            Engine.Auto or Engine.Interpreter => Engine.Interpreter,
-            _ => throw new MachineConfigurationException($"There is no engine {options.Engine}."),
-        };
+        Engine = ChooseEngine(options.Engine);
         var console = new ConsoleDevice(options.ConsoleInput, options.ConsoleOutput, time, logger)
         {
             QuitRequested = () => RequestEnd(MachineEnd.Quit),
@@ -68,6 +65,28 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         }
         lguest = options.Host.Open();
         Meters.Add(this);
+    }
+
+    private Engine ChooseEngine(Engine wanted)
+    {
+        if (wanted == Engine.Interpreter)
+        {
+            return wanted;
+        }
+        if (wanted is not (Engine.Auto or Engine.Translator))
+        {
+            throw new MachineConfigurationException($"There is no engine {wanted}.");
+        }
+        if (Engines.CanTranslate(out string? whyNot))
+        {
+            return Engine.Translator;
+        }
+        if (wanted == Engine.Translator)
+        {
+            throw new MachineConfigurationException($"The translator cannot be had here: {whyNot}");
+        }
+        LogInterpreter(whyNot!);
+        return Engine.Interpreter;
     }
 
     /// <summary>The engine that runs the Guest; never <see cref="Engine.Auto"/>.</summary>
@@ -234,6 +253,7 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
             PageDirectory = start.PageDirectory,
             Start = start.Entry,
             PageOffset = start.PageOffset,
+            Processor = new ProcessorOptions { Engine = Engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
         });
         if (error != LguestError.None)
         {
@@ -345,6 +365,9 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
 
     [LoggerMessage(LogLevel.Trace, "Output: list at 0x{Address:x}, key 0x{Key:x}")]
     private partial void LogOutput(uint address, uint key);
+
+    [LoggerMessage(LogLevel.Warning, "The interpreter runs this Guest. {Reason}")]
+    private partial void LogInterpreter(string reason);
 
     [LoggerMessage(LogLevel.Warning, "The Guest sent to key 0x{Key:x}, which no device watches.")]
     private partial void LogUnknownKey(uint key);

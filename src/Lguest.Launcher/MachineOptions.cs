@@ -15,6 +15,9 @@ public enum Engine
 
     /// <summary>The reference interpreter: exact, and at home on every host .NET runs on.</summary>
     Interpreter,
+
+    /// <summary>The reference interpreter for cold code, machine code of an x86-64 host for the rest.</summary>
+    Translator,
 }
 
 /// <summary>Describes a <see cref="Machine"/>.</summary>

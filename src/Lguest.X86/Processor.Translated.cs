@@ -20,30 +20,6 @@ public sealed unsafe partial class Processor
     /// <summary>The engine that executes most instructions.</summary>
     public EngineKind Engine => translator is null ? EngineKind.Interpreter : EngineKind.Translator;
 
-    /// <summary>Why the interpreter was taken although <see cref="EngineKind.Auto"/> prefers the translator; null otherwise.</summary>
-    public string? WhyNotTranslated { get; private set; }
-
-    private Translator? MakeTranslator()
-    {
-        if (options.Engine == EngineKind.Interpreter)
-        {
-            return null;
-        }
-        try
-        {
-            if (System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture != System.Runtime.InteropServices.Architecture.X64)
-            {
-                throw new PlatformNotSupportedException("The translator writes x86-64 code, which this host does not run.");
-            }
-            return new Translator(options.CodeCacheBytes);
-        }
-        catch (Exception exception) when (options.Engine == EngineKind.Auto && exception is PlatformNotSupportedException or OutOfMemoryException)
-        {
-            WhyNotTranslated = exception.Message;
-            return null;
-        }
-    }
-
     /// <summary>Executions after which a new block of the current mode is worth translating.</summary>
     private int InitialHeat(uint eip, uint length) =>
         translator is not null && (blockMode & BlockMode.Flat) != 0 && ((eip ^ (eip + length - 1)) & PageMask) == 0

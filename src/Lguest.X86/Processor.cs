@@ -37,19 +37,6 @@ public enum ExitKind
 /// <param name="ErrorCode">Error code, 0 where the vector has none.</param>
 public readonly record struct ProcessorExit(ExitKind Kind, byte Vector, uint ErrorCode);
 
-/// <summary>How instructions are executed.</summary>
-public enum EngineKind
-{
-    /// <summary>The translator where the host allows it, else the interpreter.</summary>
-    Auto,
-
-    /// <summary>Decoded blocks, run by one loop; on every host.</summary>
-    Interpreter,
-
-    /// <summary>The interpreter for cold code, host machine code for the rest; on x86-64 hosts that give executable memory.</summary>
-    Translator,
-}
-
 /// <summary>Choices that a machine makes about its processor.</summary>
 public sealed record ProcessorOptions
 {
@@ -109,7 +96,9 @@ public sealed unsafe partial class Processor : IDisposable
         memory.CodeTracker = this;
         currentSpace = CreateAddressSpace(0);
         currentTlb = currentSpace.Supervisor;
-        translator = MakeTranslator();
+        bool translates = this.options.Engine == EngineKind.Translator
+            || (this.options.Engine == EngineKind.Auto && Engines.CanTranslate(out _));
+        translator = translates ? new Translator(this.options.CodeCacheBytes) : null;
         blocks.Translator = translator;
         generations.Exhausted = ForgetAllBranches;
         Reset();

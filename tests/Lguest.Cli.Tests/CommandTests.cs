@@ -35,7 +35,7 @@ public sealed class CommandTests : IDisposable
         { ["run", "--kernel", "/no/such/kernel"], "kernel /no/such/kernel does not exist." },
         { ["run", "--kernel", "{good}", "--memory", "many"], "--memory many is not a size such as 64M" },
         { ["run", "--kernel", "{good}", "--memory", "3G"], "are too large" },
-        { ["run", "--kernel", "{good}", "--engine", "steam"], "there is no engine steam: auto and interpreter are known" },
+        { ["run", "--kernel", "{good}", "--engine", "steam"], "there is no engine steam: auto, interpreter and translator are known" },
         { ["run", "--kernel", "{good}", "--colour"], "--colour" },
         { ["run", "--kernel", "{good}", "word"], "word" },
         { ["--net=tap", "16", "{good}"], "--net=tap: the only kind of network is 'user'" },

@@ -24,7 +24,7 @@ internal static class RunCommand
         var commandLine = new Option<string>("--cmdline") { Description = "Kernel command line.", HelpName = "TEXT", DefaultValueFactory = static _ => "" };
         var engine = new Option<Engine>("--engine")
         {
-            Description = "Part that executes the Guest: auto or interpreter.",
+            Description = "Part that executes the Guest: auto, interpreter or translator.",
             HelpName = "NAME",
             CustomParser = ParseEngine,
         };
@@ -79,8 +79,10 @@ internal static class RunCommand
                 return Engine.Auto;
             case "interpreter":
                 return Engine.Interpreter;
+            case "translator":
+                return Engine.Translator;
             default:
-                result.AddError($"there is no engine {result.Tokens[0].Value}: auto and interpreter are known");
+                result.AddError($"there is no engine {result.Tokens[0].Value}: auto, interpreter and translator are known");
                 return Engine.Auto;
         }
     }

@@ -19,7 +19,7 @@ public sealed class TestMachine : IDisposable
     public TestMachine(ProcessorOptions? options = null)
     {
         Memory = new MachineMemory(Frames, 1024);
-        Processor = new Processor(Memory, options ?? new ProcessorOptions { HostOwnsRing0 = false });
+        Processor = new Processor(Memory, options ?? Differential.TestSettings.Processor(hostOwnsRing0: false));
         State.General[(int)Register32.Esp] = 0x8_0000;
     }
 

@@ -23,7 +23,7 @@ internal sealed class ProgramMachine : IDisposable
 
     private static readonly byte[] Nothing = new byte[RandomProgram.CodeEnd - RandomProgram.Data];
 
-    private readonly TestMachine machine = new(new ProcessorOptions { HostOwnsRing0 = true });
+    private readonly TestMachine machine = new(TestSettings.Processor(hostOwnsRing0: true));
     private readonly bool paging;
     private readonly CpuState start;
 

@@ -62,7 +62,7 @@ internal sealed class SystemMachine : IDisposable
     public SystemMachine(Engine engine = Engine.Blocks, bool hostRing = false, bool paging = false)
     {
         Memory = new MachineMemory(0x4000, 1024);
-        Processor = new Processor(Memory, new ProcessorOptions { HostOwnsRing0 = hostRing, TimeStampCounter = static () => 0x1_2345_6789 });
+        Processor = new Processor(Memory, Differential.TestSettings.Processor(hostRing) with { TimeStampCounter = static () => 0x1_2345_6789 });
         State.Gdtr = new DescriptorTable { Base = Gdt, Limit = 0xFFF };
         State.Idtr = new DescriptorTable { Base = Idt, Limit = 0x7FF };
         for (int ring = 0; ring <= 3; ring++)
