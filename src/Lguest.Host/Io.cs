@@ -15,16 +15,6 @@ namespace Lguest.Host;
 /// <summary>The DMA bindings of one Guest, what it has sent to its Launcher, and what other Guests have written to it.</summary>
 internal sealed class Io : IDisposable
 {
-    /// <summary>How long a sender first waits for a receiver without a free buffer, in nanoseconds.</summary>
-    /// <remarks>A receiver needs tens of microseconds from the kick to the first refill, if the host has a processor for it.</remarks>
-    private const long RefillTime = 100_000;
-
-    /// <summary>How often a sender waits, each time twice as long: 3.1 milliseconds in all.</summary>
-    private const int RefillWaits = 5;
-
-    /// <summary>Receivers to remember as late; with one more, all are forgiven.</summary>
-    private const int MaximumLate = 128;
-
     // L:300 The Host's side of DMA, one object a Guest. It remembers what the Guest has bound, and at most one list that it has sent to
     // its Launcher: then the run loop stops, and nothing more can be sent before the Launcher has been told.
     private readonly Guest guest;
@@ -32,7 +22,7 @@ internal sealed class Io : IDisposable
     private readonly CourierSender courier;
     private readonly List<DmaBinding> bindings = new(LguestAbi.MaximumDmaBindings);
     private readonly HashSet<uint> changedFrames = [];
-    private readonly HashSet<DmaKey> late = [];
+    private readonly RefillWait refill;
     private volatile bool hasChangedFrames;
     // :*
 
@@ -44,6 +34,7 @@ internal sealed class Io : IDisposable
         this.guest = guest;
         this.table = table;
         courier = new CourierSender(table.Courier);
+        refill = new RefillWait(guest.Pause);
     }
 
     /// <summary>The Guest has sent something that the Launcher has not been told of.</summary>
@@ -250,26 +241,18 @@ internal sealed class Io : IDisposable
         return courier.Send(key, parcel);
     }
 
-    /// <summary>The retry of ABI 10.6, when the receiver may have refilled a buffer. Who let us wait in vain is given one short wait from then on.</summary>
+    /// <summary>The retry of ABI 10.6, when the receiver may have refilled a buffer.</summary>
     private DmaOutcome SendWhenRefilled(in DmaKey key, DmaParcel parcel)
     {
-        int waits = late.Contains(key) ? 1 : RefillWaits;
-        for (int wait = 0; wait < waits; wait++)
+        for (int waits = 0; refill.TryWait(key, waits); waits++)
         {
-            // No lock is held here, so the receiver can refill.
-            guest.Pause(RefillTime << wait);
             DmaOutcome outcome = SendToPeer(key, parcel);
             if (outcome.Verdict != DmaVerdict.NoFreeBuffer)
             {
-                late.Remove(key);
+                refill.Forgive(key);
                 return outcome;
             }
         }
-        if (late.Count == MaximumLate)
-        {
-            late.Clear();
-        }
-        late.Add(key);
         return new DmaOutcome(DmaVerdict.NoFreeBuffer);
     }
 
