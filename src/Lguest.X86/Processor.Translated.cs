@@ -120,7 +120,7 @@ public sealed unsafe partial class Processor
                         {
                             if (!TryFillData(currentTlb, address, write, out _))
                             {
-                                UnpackFlags();
+                                BringHome(code);
                                 LeaveAt(record.Block, record.Instruction);
                                 return TranslatedEnd.Fault;
                             }
@@ -133,14 +133,22 @@ public sealed unsafe partial class Processor
                         }
                         break;
                     case CodeExit.Attention:
-                        UnpackFlags();
+                        BringHome(code);
                         LeaveAt(record.Block, record.Instruction);
                         return TranslatedEnd.Leave;
+                    case CodeExit.Float when TryBringFloatIn(code):
+                        entry = record.Retry;
+                        continue;
                 }
-                UnpackFlags();
+                BringHome(code);
                 if (!RunReference(record.Block, record.Instruction, record.Next != 0))
                 {
                     return TranslatedEnd.Leave;
+                }
+                if (record.KeepsFloat && !TryBringFloatIn(code))
+                {
+                    context->InstructionCount -= record.Block->Count - record.Instruction - 1;
+                    return TranslatedEnd.Interpret;
                 }
                 context->FlagsWord = PackFlags(state->Flags.Value);
                 entry = record.Next;
@@ -163,7 +171,7 @@ public sealed unsafe partial class Processor
                 : IsTranslated(code, target) ? default : TranslatedEnd.Interpret;
             if (target == null || end != default)
             {
-                UnpackFlags();
+                BringHome(code);
                 return false;
             }
             entry = code.EntryOf(target);
@@ -250,6 +258,13 @@ public sealed unsafe partial class Processor
 
     /// <summary>Status flags as LAHF and SETO would leave them.</summary>
     private static uint PackFlags(uint flags) => ((flags & 0xFF) << 8) | ((flags & Eflags.Overflow) != 0 ? SavedOverflow : 0);
+
+    /// <summary>Leaves nothing of the Guest's state in the host's registers or in their form.</summary>
+    private void BringHome(Translator code)
+    {
+        UnpackFlags();
+        BringFloatHome(code);
+    }
 
     private void UnpackFlags()
     {

@@ -88,6 +88,7 @@ public sealed unsafe partial class Processor : IDisposable
             nint start = Marshal.UnsafeAddrOfPinnedArrayElement(contextMemory, 0);
             context = (EngineContext*)((start + cacheLine - 1) & -cacheLine);
             state = &context->State;
+            context->HostMxcsr = AllMasked;
         }
         blocks = new BlockCache(memory);
         fetchReader = new FetchReader(this);

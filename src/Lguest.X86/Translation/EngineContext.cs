@@ -19,7 +19,8 @@ internal unsafe struct EngineContext
     /// <summary>Linear address of a memory operand that missed, or the EIP that an indirect branch wants.</summary>
     public uint Address;
 
-    private readonly uint unused;
+    /// <summary>Not zero while the host's floating-point units hold the Guest's values.</summary>
+    public int FloatLive;
 
     /// <summary>Instructions completed; blocks count theirs when they are entered.</summary>
     public long InstructionCount;
@@ -33,14 +34,54 @@ internal unsafe struct EngineContext
     /// <summary>What the high half of a jump cache key must be: the soft-TLB's number and the block mode.</summary>
     public ulong JumpKey;
 
+    /// <summary>EIP of the last x87 instruction since the units were loaded, or <see cref="NoX87"/>.</summary>
+    public uint LastX87Eip;
+
+    /// <summary>Segment register of the last x87 memory operand since the units were loaded, or <see cref="NoX87"/>.</summary>
+    public uint LastX87Segment;
+
+    /// <summary>Offset of the last x87 memory operand.</summary>
+    public uint LastX87Operand;
+
+    /// <summary>MXCSR as C# expects it.</summary>
+    public uint HostMxcsr;
+
+    /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 64, so that it is aligned to 16 bytes.</summary>
+    public FloatImage Image;
+
     /// <summary>The architectural state.</summary>
     public CpuState State;
+
+    /// <summary>There has been no such instruction.</summary>
+    public const uint NoX87 = uint.MaxValue;
+}
+
+/// <summary>The memory image of FXSAVE, as far as it is used (Intel SDM volume 1, 10.5.1).</summary>
+[StructLayout(LayoutKind.Explicit, Size = 512)]
+internal struct FloatImage
+{
+    [FieldOffset(0)]
+    public ushort ControlWord;
+
+    [FieldOffset(2)]
+    public ushort StatusWord;
+
+    [FieldOffset(4)]
+    public byte ValidTags;
+
+    [FieldOffset(24)]
+    public uint Mxcsr;
+
+    /// <summary>ST(0) to ST(7).</summary>
+    [FieldOffset(32)]
+    public Float80Registers Stack;
 }
 
 /// <summary>Displacements from R14 to what emitted code uses.</summary>
 internal static class ContextLayout
 {
-    public static readonly int Attention, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State;
+    public static readonly int Attention, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State,
+        FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm;
 
     static ContextLayout()
     {
@@ -57,6 +98,15 @@ internal static class ContextLayout
             JumpCache = (int)((byte*)&context.JumpCache - start);
             JumpKey = (int)((byte*)&context.JumpKey - start);
             State = (int)((byte*)&context.State - start);
+            FloatLive = (int)((byte*)&context.FloatLive - start);
+            LastX87Eip = (int)((byte*)&context.LastX87Eip - start);
+            LastX87Segment = (int)((byte*)&context.LastX87Segment - start);
+            LastX87Operand = (int)((byte*)&context.LastX87Operand - start);
+            Image = (int)((byte*)&context.Image - start);
+            System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
+            HostMxcsr = (int)((byte*)&context.HostMxcsr - start);
+            Mxcsr = (int)((byte*)&context.State.Fpu.Mxcsr - start);
+            Xmm = (int)((byte*)&context.State.Fpu.Xmm - start);
         }
     }
 

@@ -26,6 +26,9 @@ internal enum CodeExit : byte
     /// <summary>A branch whose target is in <see cref="EngineContext.Address"/> and not in the jump cache, or attention is wanted there.</summary>
     Indirect,
 
+    /// <summary>A floating-point instruction, but the host's units do not hold the Guest's values.</summary>
+    Float,
+
     /// <summary>The entry of a block whose bytes have changed.</summary>
     Stale,
 
@@ -40,6 +43,9 @@ internal unsafe struct ExitRecord
 
     /// <summary>Number of the instruction in its block.</summary>
     public byte Instruction;
+
+    /// <summary>The code behind the instruction counts on the Guest's values being in the host's floating-point units.</summary>
+    public bool KeepsFloat;
 
     /// <summary>Misses: bytes of the operand.</summary>
     public byte Size;

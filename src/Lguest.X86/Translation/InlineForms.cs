@@ -16,6 +16,7 @@ internal enum InlineForm : byte
     Arithmetic, Test, Increment, Negate, Complement, Shift, ShiftDouble, Multiply, MultiplyWide, Divide,
     SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry,
     SetCondition, ConditionalMove, Push, Pop, Leave,
+    X87, X87Control, Simd,
     Jump, JumpIf, Call, Return, JumpIndirect, CallIndirect,
 }
 
@@ -48,9 +49,11 @@ internal static class InlineForms
         bool all = form is InlineForm.Arithmetic or InlineForm.Test or InlineForm.Negate or InlineForm.BitScan
                 or InlineForm.CompareExchange or InlineForm.ExchangeAdd
             || (form == InlineForm.Shift && !IsRotate(i) && i.Op1Kind != OpKind.Register)
-            || (form == InlineForm.ShiftDouble && i.Op2Kind != OpKind.Register);
+            || (form == InlineForm.ShiftDouble && i.Op2Kind != OpKind.Register)
+            || (form is InlineForm.X87 or InlineForm.Simd && (i.RflagsModified & Status) == Status);
         bool memory = form is InlineForm.Push or InlineForm.Pop or InlineForm.Leave or InlineForm.Call or InlineForm.CallIndirect
                 or InlineForm.Return or InlineForm.Divide
+                or InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd
             || (form is not (InlineForm.LoadAddress or InlineForm.Nothing) && HasMemory(i));
         return new InlineEffects(form, (i.RflagsRead & Status) != 0, writes, writes && all, memory);
     }
@@ -143,7 +146,7 @@ internal static class InlineForms
         {
             return InlineForm.ConditionalMove;
         }
-        return i.Code is >= Code.Seto_rm8 and <= Code.Setg_rm8 ? InlineForm.SetCondition : InlineForm.Called;
+        return i.Code is >= Code.Seto_rm8 and <= Code.Setg_rm8 ? InlineForm.SetCondition : InlineFloat.Find(i);
     }
 
     private static bool OperandsAreInline(in Instruction i, InlineForm form, uint mode)
@@ -161,7 +164,7 @@ internal static class InlineForms
             if (kind == OpKind.Register)
             {
                 Register register = i.GetOpRegister(operand);
-                if (!register.IsGPR())
+                if (!register.IsGPR() && form is not (InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd))
                 {
                     return false;
                 }

@@ -41,7 +41,14 @@ internal sealed unsafe partial class Translator
             case InlineForm.Push: WritePush(i); return false;
             case InlineForm.Pop: WritePop(i); return false;
             case InlineForm.Leave: WriteLeaveInstruction(); return false;
-            default: WriteBranch(i); return true;
+            case InlineForm.X87: WriteX87(i); return false;
+            case InlineForm.X87Control: WriteX87Control(i); return false;
+            case InlineForm.Simd: WriteSimd(i); return false;
+            default:
+                NoteX87(hot);
+                ForgetX87();
+                WriteBranch(i);
+                return true;
         }
     }
 

@@ -18,6 +18,8 @@ internal sealed unsafe partial class Translator
     ];
 
     private delegate* unmanaged<EngineContext*, nint, int> enter;
+    private delegate* unmanaged<EngineContext*, void> loadX87;
+    private delegate* unmanaged<EngineContext*, void> storeX87;
 
     /// <summary>Runs translated code until it leaves.</summary>
     /// <param name="context">The processor's.</param>
@@ -48,24 +50,26 @@ internal sealed unsafe partial class Translator
             arena.Align();
             indirectBranch = hot.Cursor;
             WriteIndirectBranch();
+            arena.Align();
+            WriteX87Carriers();
         }
     }
 
     private void WriteEnter()
     {
-        bool windows = OperatingSystem.IsWindows();
         foreach (HostRegister register in SavedByCallee)
         {
             Push(register);
         }
-        hot.Move(Context, windows ? HostRegister.Rcx : HostRegister.Rdi, 8);
-        hot.Move(HostBase, windows ? HostRegister.Rdx : HostRegister.Rsi, 8);
+        hot.Move(Context, HostRegister.Rdi, 8);
+        hot.Move(HostBase, HostRegister.Rsi, 8);
         hot.Load(Tlb, HostOperand.At(Context, ContextLayout.Tlb), 8);
         hot.Load(Counter, HostOperand.At(Context, ContextLayout.InstructionCount), 8);
         for (int i = 0; i < GuestRegisters.Length; i++)
         {
             hot.Load(GuestRegisters[i], HostOperand.At(Context, ContextLayout.General(i)));
         }
+        WriteVectorsIfLive(load: true);
         hot.Load(HostRegister.Rax, HostOperand.At(Context, ContextLayout.FlagsWord));
         hot.RestoreFlags();
         hot.Instruction(4, 0xFF, 4, HostBase);
@@ -80,12 +84,77 @@ internal sealed unsafe partial class Translator
         }
         hot.Store(HostOperand.At(Context, ContextLayout.InstructionCount), Counter, 8);
         hot.Store(HostOperand.At(Context, ContextLayout.Address), LinearAddress);
+        WriteVectorsIfLive(load: false);
         hot.Move(HostRegister.Rax, ExitNumber);
         for (int i = SavedByCallee.Length - 1; i >= 0; i--)
         {
             Pop(SavedByCallee[i]);
         }
         hot.Byte(0xC3);
+    }
+
+    /// <summary>XMM0 to XMM7 and MXCSR between the host and the state, if the host has the Guest's: C# uses these registers, too.</summary>
+    private void WriteVectorsIfLive(bool load)
+    {
+        // SAFETY: the addresses are only subtracted.
+        unsafe
+        {
+            const int moveUnaligned = 0x0F10;
+            const int loadControl = 2;
+            const int storeControl = 3;
+            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.FloatLive), 0);
+            byte* toEnd = hot.JumpIf(HostCondition.Equal, hot.Cursor);
+            for (int i = 0; i < 8; i++)
+            {
+                hot.Instruction(4, load ? moveUnaligned : moveUnaligned + 1, i, HostOperand.At(Context, ContextLayout.Xmm + (i * 16)));
+            }
+            hot.Instruction(4, 0x0FAE, load ? loadControl : storeControl, HostOperand.At(Context, ContextLayout.Mxcsr));
+            if (!load)
+            {
+                hot.Instruction(4, 0x0FAE, loadControl, HostOperand.At(Context, ContextLayout.HostMxcsr));
+            }
+            Emitter.Patch(toEnd, hot.Cursor);
+        }
+    }
+
+    private void WriteX87Carriers()
+    {
+        // SAFETY: as in WriteThunks. FXRSTOR gives the host's own MXCSR, which is in the image, and registers that the caller saves.
+        unsafe
+        {
+            const int save = 0;
+            const int restore = 1;
+            HostOperand image = HostOperand.At(HostRegister.Rdi, ContextLayout.Image);
+            loadX87 = (delegate* unmanaged<EngineContext*, void>)(hot.Cursor + arena.WriteToRun);
+            hot.Instruction(4, 0x0FAE, restore, image);
+            hot.Byte(0xC3);
+            arena.Align();
+            storeX87 = (delegate* unmanaged<EngineContext*, void>)(hot.Cursor + arena.WriteToRun);
+            hot.Instruction(4, 0x0FAE, save, image);
+            hot.Byte(0xDB);
+            hot.Byte(0xE3);
+            hot.Byte(0xC3);
+        }
+    }
+
+    /// <summary>Loads the host's x87 registers from the image in the context.</summary>
+    public void LoadX87(EngineContext* context)
+    {
+        // SAFETY: the image is aligned and complete.
+        unsafe
+        {
+            loadX87(context);
+        }
+    }
+
+    /// <summary>Stores the host's x87 registers into the image in the context and leaves them as C# expects them.</summary>
+    public void StoreX87(EngineContext* context)
+    {
+        // SAFETY: as in LoadX87.
+        unsafe
+        {
+            storeX87(context);
+        }
     }
 
     /// <summary>Goes on at the EIP in R10, the flags being saved.</summary>

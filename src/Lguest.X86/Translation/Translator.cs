@@ -128,6 +128,7 @@ internal sealed unsafe partial class Translator : IDisposable
             WriteDoors(start);
             hot.LoadAddress(Counter, HostOperand.At(Counter, block->Count), 8);
             flags.Begin(start);
+            BeginFloat();
             bool ended = false;
             for (current = 0; current < block->Count; current++)
             {
@@ -136,6 +137,7 @@ internal sealed unsafe partial class Translator : IDisposable
             if (!ended)
             {
                 current = block->Count - 1;
+                NoteX87(hot);
                 WriteEdge(block->EndEip);
             }
             blocks.Add((nint)block);
@@ -309,7 +311,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the block is only kept.
         unsafe
         {
-            records[recordCount] = new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block };
+            records[recordCount] = new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, KeepsFloat = floatIsLive };
         }
         return recordCount++;
     }
@@ -320,6 +322,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the thunks were written by the constructor.
         unsafe
         {
+            NoteX87(emitter);
             if ((places & (FlagPlaces.Saved | FlagPlaces.Native)) == 0)
             {
                 flags.Recover(emitter);
@@ -383,7 +386,9 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <summary>Leaves for the reference handler of the instruction.</summary>
     private void WriteCall(bool last)
     {
+        floatIsLive = false;
         WriteExit(hot, NewRecord(CodeExit.Reference), flags.Places);
+        ForgetX87();
         if (!last)
         {
             flags.Begin(FlagPlaces.Native | FlagPlaces.Saved);

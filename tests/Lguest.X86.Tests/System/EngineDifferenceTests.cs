@@ -278,7 +278,7 @@ public sealed class EngineDifferenceTests
         }
         ReadOnlySpan<byte> expectedFpu = MemoryMarshal.AsBytes(MemoryMarshal.CreateReadOnlySpan(ref expected.State.Fpu, 1));
         ReadOnlySpan<byte> actualFpu = MemoryMarshal.AsBytes(MemoryMarshal.CreateReadOnlySpan(ref actual.State.Fpu, 1));
-        Assert.True(expectedFpu.SequenceEqual(actualFpu), $"FPU; {describe()}");
+        Assert.True(expectedFpu.SequenceEqual(actualFpu), $"FPU at byte {expectedFpu.CommonPrefixLength(actualFpu)}; {describe()}");
         byte[] first = new byte[Frames * 4096];
         byte[] second = new byte[Frames * 4096];
         expected.Memory.Read(FirstFrame * 4096, first);

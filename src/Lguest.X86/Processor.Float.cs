@@ -1,0 +1,80 @@
+// Between the floating-point state that C# works on and the host's own units, which translated code works on. FXRSTOR and FXSAVE carry
+// it over, by an image that differs from our state in one thing only: its x87 registers are in stack order.
+
+using Lguest.X86.FloatingPoint;
+using Lguest.X86.State;
+using Lguest.X86.Translation;
+
+namespace Lguest.X86;
+
+public sealed unsafe partial class Processor
+{
+    private const uint AllMasked = 0x1F80;
+    private const int X87AllMasked = 0x3F;
+
+    /// <summary>Brings the Guest's values into the host's units, unless the Guest may not use them or has unmasked an exception.</summary>
+    private bool TryBringFloatIn(Translator code)
+    {
+        ref FpuState fpu = ref state->Fpu;
+        bool allowed = (state->Cr0 & (Cr0.Emulation | Cr0.TaskSwitched)) == 0 && (state->Cr4 & Cr4.OsFxsr) != 0;
+        bool masked = (fpu.ControlWord & X87AllMasked) == X87AllMasked && (fpu.Mxcsr & AllMasked) == AllMasked
+            && (fpu.StatusWord & X87Status.ErrorSummary) == 0;
+        if (!allowed || !masked)
+        {
+            return false;
+        }
+        // SAFETY: the image has the 512 aligned bytes that FXRSTOR reads.
+        unsafe
+        {
+            FloatImage* image = &context->Image;
+            image->ControlWord = fpu.ControlWord;
+            image->StatusWord = fpu.StatusWithTop();
+            image->ValidTags = fpu.ValidTags;
+            image->Mxcsr = AllMasked;
+            for (int i = 0; i < 8; i++)
+            {
+                image->Stack[i] = fpu.St(i);
+            }
+            context->LastX87Eip = EngineContext.NoX87;
+            context->LastX87Segment = EngineContext.NoX87;
+            context->LastX87Operand = fpu.LastDataPointer;
+            code.LoadX87(context);
+            context->FloatLive = 1;
+        }
+        return true;
+    }
+
+    /// <summary>Brings the Guest's values home from the host's units, if they are there. The SSE half comes home at each exit.</summary>
+    private void BringFloatHome(Translator code)
+    {
+        if (context->FloatLive == 0)
+        {
+            return;
+        }
+        // SAFETY: the image has the 512 aligned bytes that FXSAVE writes.
+        unsafe
+        {
+            context->FloatLive = 0;
+            code.StoreX87(context);
+            FloatImage* image = &context->Image;
+            ref FpuState fpu = ref state->Fpu;
+            fpu.LoadControl(image->ControlWord);
+            fpu.LoadStatus(image->StatusWord);
+            fpu.ValidTags = image->ValidTags;
+            for (int i = 0; i < 8; i++)
+            {
+                fpu.St(i) = new Float80(image->Stack[i].SignExponent, image->Stack[i].Significand);
+            }
+            if (context->LastX87Eip != EngineContext.NoX87)
+            {
+                fpu.LastInstructionPointer = context->LastX87Eip;
+                fpu.LastInstructionSelector = state->Segments[(int)SegmentName.CS].Selector;
+            }
+            if (context->LastX87Segment != EngineContext.NoX87)
+            {
+                fpu.LastDataPointer = context->LastX87Operand;
+                fpu.LastDataSelector = state->Segments[(int)context->LastX87Segment].Selector;
+            }
+        }
+    }
+}
