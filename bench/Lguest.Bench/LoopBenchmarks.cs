@@ -49,6 +49,7 @@ internal static class LoopBenchmarks
         processor.State.General[(int)Register32.Ecx] = (uint)(instructions / 10);
         var watch = Stopwatch.StartNew();
         processor.Run();
+        foreach (var p in processor.CodeExits) Console.WriteLine(p);
         return processor.InstructionCount / watch.Elapsed.TotalSeconds / 1e6;
     }
 

@@ -13,13 +13,14 @@ public sealed unsafe partial class Processor
     private const int X87AllMasked = 0x3F;
 
     /// <summary>Brings the Guest's values into the host's units, unless the Guest may not use them or has unmasked an exception.</summary>
-    private bool TryBringFloatIn(Translator code)
+    private bool TryBringFloatIn(Translator code, FloatUnits wanted)
     {
+        BringFloatHome(code);
         ref FpuState fpu = ref state->Fpu;
-        bool allowed = (state->Cr0 & (Cr0.Emulation | Cr0.TaskSwitched)) == 0 && (state->Cr4 & Cr4.OsFxsr) != 0;
-        bool masked = (fpu.ControlWord & X87AllMasked) == X87AllMasked && (fpu.Mxcsr & AllMasked) == AllMasked
-            && (fpu.StatusWord & X87Status.ErrorSummary) == 0;
-        if (!allowed || !masked)
+        bool x87 = (state->Cr0 & (Cr0.Emulation | Cr0.TaskSwitched)) == 0
+            && (fpu.ControlWord & X87AllMasked) == X87AllMasked && (fpu.StatusWord & X87Status.ErrorSummary) == 0;
+        bool sse = (state->Cr4 & Cr4.OsFxsr) != 0 && (fpu.Mxcsr & AllMasked) == AllMasked;
+        if (!x87 || (wanted == FloatUnits.X87AndSse && !sse))
         {
             return false;
         }
@@ -39,7 +40,7 @@ public sealed unsafe partial class Processor
             context->LastX87Segment = EngineContext.NoX87;
             context->LastX87Operand = fpu.LastDataPointer;
             code.LoadX87(context);
-            context->FloatLive = 1;
+            context->FloatLive = sse ? FloatUnits.X87AndSse : FloatUnits.X87;
         }
         return true;
     }
@@ -47,14 +48,14 @@ public sealed unsafe partial class Processor
     /// <summary>Brings the Guest's values home from the host's units, if they are there. The SSE half comes home at each exit.</summary>
     private void BringFloatHome(Translator code)
     {
-        if (context->FloatLive == 0)
+        if (context->FloatLive == FloatUnits.None)
         {
             return;
         }
         // SAFETY: the image has the 512 aligned bytes that FXSAVE writes.
         unsafe
         {
-            context->FloatLive = 0;
+            context->FloatLive = FloatUnits.None;
             code.StoreX87(context);
             FloatImage* image = &context->Image;
             ref FpuState fpu = ref state->Fpu;

@@ -16,6 +16,10 @@ public sealed unsafe partial class Processor
 
     private readonly Translator? translator;
     private bool stoppedAtHotBlock;
+    private readonly long[] codeExits = new long[Enum.GetValues<CodeExit>().Length];
+
+    /// <summary>How often translated code has returned to C#, by reason.</summary>
+    internal IReadOnlyDictionary<CodeExit, long> CodeExits => Enum.GetValues<CodeExit>().ToDictionary(kind => kind, kind => codeExits[(int)kind]);
 
     /// <summary>The engine that executes most instructions.</summary>
     public EngineKind Engine => translator is null ? EngineKind.Interpreter : EngineKind.Translator;
@@ -92,6 +96,7 @@ public sealed unsafe partial class Processor
                 int exit = code.Enter(context, entry);
                 if (exit == Translator.IndirectExit)
                 {
+                    codeExits[(int)CodeExit.Indirect]++;
                     if (!TryFollow(code, context->Address, default, out entry, out TranslatedEnd end))
                     {
                         return end;
@@ -99,6 +104,7 @@ public sealed unsafe partial class Processor
                     continue;
                 }
                 ExitRecord record = code[exit];
+                codeExits[(int)record.Kind]++;
                 switch (record.Kind)
                 {
                     case CodeExit.Link or CodeExit.LinkAcrossPages:
@@ -136,7 +142,7 @@ public sealed unsafe partial class Processor
                         BringHome(code);
                         LeaveAt(record.Block, record.Instruction);
                         return TranslatedEnd.Leave;
-                    case CodeExit.Float when TryBringFloatIn(code):
+                    case CodeExit.Float when TryBringFloatIn(code, record.Units):
                         entry = record.Retry;
                         continue;
                 }
@@ -145,7 +151,7 @@ public sealed unsafe partial class Processor
                 {
                     return TranslatedEnd.Leave;
                 }
-                if (record.KeepsFloat && !TryBringFloatIn(code))
+                if (record.Units != FloatUnits.None && !TryBringFloatIn(code, record.Units))
                 {
                     context->InstructionCount -= record.Block->Count - record.Instruction - 1;
                     return TranslatedEnd.Interpret;

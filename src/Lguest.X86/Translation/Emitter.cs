@@ -46,6 +46,8 @@ internal static class HostCondition
     public const int AboveOrEqual = 3;
     public const int Equal = 4;
     public const int NotEqual = 5;
+    public const int BelowOrEqual = 6;
+    public const int Less = 12;
 }
 
 /// <summary>Appends host instructions at a cursor that its owner keeps inside the code arena.</summary>

@@ -19,8 +19,8 @@ internal unsafe struct EngineContext
     /// <summary>Linear address of a memory operand that missed, or the EIP that an indirect branch wants.</summary>
     public uint Address;
 
-    /// <summary>Not zero while the host's floating-point units hold the Guest's values.</summary>
-    public int FloatLive;
+    /// <summary>Which of the host's floating-point units hold the Guest's values.</summary>
+    public FloatUnits FloatLive;
 
     /// <summary>Instructions completed; blocks count theirs when they are entered.</summary>
     public long InstructionCount;
@@ -54,6 +54,18 @@ internal unsafe struct EngineContext
 
     /// <summary>There has been no such instruction.</summary>
     public const uint NoX87 = uint.MaxValue;
+}
+
+/// <summary>Floating-point units of the host that hold the Guest's values.</summary>
+internal enum FloatUnits
+{
+    None,
+
+    /// <summary>The x87 registers, which MMX uses, too.</summary>
+    X87,
+
+    /// <summary>These and the SSE registers.</summary>
+    X87AndSse,
 }
 
 /// <summary>The memory image of FXSAVE, as far as it is used (Intel SDM volume 1, 10.5.1).</summary>

@@ -44,8 +44,8 @@ internal unsafe struct ExitRecord
     /// <summary>Number of the instruction in its block.</summary>
     public byte Instruction;
 
-    /// <summary>The code behind the instruction counts on the Guest's values being in the host's floating-point units.</summary>
-    public bool KeepsFloat;
+    /// <summary>What the code behind the instruction counts on in the host's floating-point units. Float: what the instruction needs.</summary>
+    public FloatUnits Units;
 
     /// <summary>Misses: bytes of the operand.</summary>
     public byte Size;

@@ -15,6 +15,9 @@ internal static class InlineFloat
     /// <summary>Whether a memory operand of 16 bytes may lie anywhere.</summary>
     public static bool IsUnaligned(in Instruction i) => i.Mnemonic is Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu;
 
+    /// <summary>Whether an MMX or SSE instruction needs what SSE needs: it names an XMM register or came with SSE.</summary>
+    public static bool UsesSse(in Instruction i) => !(i.CpuidFeatures.Length == 1 && i.CpuidFeatures[0] == CpuidFeature.MMX);
+
     private static bool IsX87Control(in Instruction i) => i.Mnemonic is Mnemonic.Fldcw or Mnemonic.Fnstcw or Mnemonic.Fnstsw or Mnemonic.Wait;
 
     private static bool IsX87(in Instruction i)

@@ -12,14 +12,14 @@ namespace Lguest.X86.Translation;
 
 internal sealed unsafe partial class Translator
 {
-    private bool floatIsLive;
+    private FloatUnits unitsLive;
     private uint lastX87Eip;
     private Register lastX87Segment;
     private bool x87IsNoted;
 
     private void BeginFloat()
     {
-        floatIsLive = false;
+        unitsLive = FloatUnits.None;
         ForgetX87();
     }
 
@@ -30,24 +30,24 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Makes sure that the host's units hold the Guest's values.</summary>
-    private void EnsureFloat()
+    private void EnsureFloat(FloatUnits wanted)
     {
         // SAFETY: the addresses are only kept and subtracted.
         unsafe
         {
-            if (floatIsLive)
+            if (unitsLive >= wanted)
             {
                 return;
             }
             flags.BeforeClobber();
             byte* retry = hot.Cursor;
-            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.FloatLive), 0);
-            hot.JumpIf(HostCondition.Equal, cold.Cursor);
+            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.FloatLive), (int)wanted);
+            hot.JumpIf(HostCondition.Less, cold.Cursor);
             int record = NewRecord(CodeExit.Float);
             records[record].Retry = (nint)retry + arena.WriteToRun;
-            records[record].KeepsFloat = true;
+            records[record].Units = wanted;
             WriteExit(cold, record, flags.Places);
-            floatIsLive = true;
+            unitsLive = wanted;
         }
     }
 
@@ -69,7 +69,7 @@ internal sealed unsafe partial class Translator
 
     private void WriteX87(in Instruction i)
     {
-        EnsureFloat();
+        EnsureFloat(FloatUnits.X87);
         OpCodeInfo code = i.Code.ToOpCode();
         if (InlineForms.HasMemory(i))
         {
@@ -119,7 +119,7 @@ internal sealed unsafe partial class Translator
     private void WriteX87Control(in Instruction i)
     {
         const int allMasked = 0x3F;
-        EnsureFloat();
+        EnsureFloat(FloatUnits.X87);
         switch (i.Mnemonic)
         {
             case Mnemonic.Wait:
@@ -152,7 +152,7 @@ internal sealed unsafe partial class Translator
 
     private void WriteSimd(in Instruction i)
     {
-        EnsureFloat();
+        EnsureFloat(InlineFloat.UsesSse(i) ? FloatUnits.X87AndSse : FloatUnits.X87);
         OpCodeInfo code = i.Code.ToOpCode();
         HostOperand rm = HostRegister.None;
         int reg = 0;

@@ -401,7 +401,7 @@ internal sealed unsafe partial class Translator
             // Divisors 0 and -1, and dividends of more than 32 bits.
             hot.LoadAddress(LinearAddress, HostOperand.At(HostBase, 1));
             hot.ArithmeticImmediate(Alu.Compare, 4, LinearAddress, 1);
-            WriteCallIf(BelowOrEqual);
+            WriteCallIf(HostCondition.BelowOrEqual);
             hot.Move(LinearAddress, GuestEax);
             hot.Instruction(4, 0xC1, 7, LinearAddress);
             hot.Byte(31);
@@ -421,8 +421,6 @@ internal sealed unsafe partial class Translator
         hot.Move(GuestEax, HostRegister.Rax);
         flags.Produced(Needed);
     }
-
-    private const int BelowOrEqual = 6;
 
     private void WriteCallIf(int condition)
     {

@@ -102,8 +102,8 @@ internal sealed unsafe partial class Translator
             const int moveUnaligned = 0x0F10;
             const int loadControl = 2;
             const int storeControl = 3;
-            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.FloatLive), 0);
-            byte* toEnd = hot.JumpIf(HostCondition.Equal, hot.Cursor);
+            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.FloatLive), (int)FloatUnits.X87AndSse);
+            byte* toEnd = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
             for (int i = 0; i < 8; i++)
             {
                 hot.Instruction(4, load ? moveUnaligned : moveUnaligned + 1, i, HostOperand.At(Context, ContextLayout.Xmm + (i * 16)));

@@ -311,7 +311,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the block is only kept.
         unsafe
         {
-            records[recordCount] = new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, KeepsFloat = floatIsLive };
+            records[recordCount] = new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, Units = unitsLive };
         }
         return recordCount++;
     }
@@ -386,7 +386,7 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <summary>Leaves for the reference handler of the instruction.</summary>
     private void WriteCall(bool last)
     {
-        floatIsLive = false;
+        unitsLive = FloatUnits.None;
         WriteExit(hot, NewRecord(CodeExit.Reference), flags.Places);
         ForgetX87();
         if (!last)
