@@ -11,8 +11,6 @@ public sealed unsafe partial class DescriptorStream : Stream
 {
     private const int Interrupted = 4;
     private const int TryAgain = 11;
-    private const short PollIn = 1;
-    private const short PollOut = 4;
 
     private readonly int descriptor;
     private readonly bool reads;
@@ -69,7 +67,7 @@ public sealed unsafe partial class DescriptorStream : Stream
             {
                 return (int)count;
             }
-            WaitOrThrow(PollIn);
+            WaitOrThrow(PollEvents.In);
         }
     }
 
@@ -93,7 +91,7 @@ public sealed unsafe partial class DescriptorStream : Stream
             }
             else
             {
-                WaitOrThrow(PollOut);
+                WaitOrThrow(PollEvents.Out);
             }
         }
     }
@@ -116,7 +114,7 @@ public sealed unsafe partial class DescriptorStream : Stream
     public override void SetLength(long value) => throw new NotSupportedException();
 
     /// <summary>After a failed call: returns when it may be tried again.</summary>
-    private void WaitOrThrow(short events)
+    private void WaitOrThrow(PollEvents events)
     {
         int error = Marshal.GetLastPInvokeError();
         switch (error)
@@ -130,14 +128,6 @@ public sealed unsafe partial class DescriptorStream : Stream
             default:
                 throw new IOException(Marshal.GetPInvokeErrorMessage(error), error);
         }
-    }
-
-    [StructLayout(LayoutKind.Sequential)]
-    private struct PollDescriptor
-    {
-        public int Descriptor;
-        public short Events;
-        public short Returned;
     }
 
     [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]

@@ -2,7 +2,6 @@
 // poll with one descriptor of its own, an eventfd, by which anybody can end the wait; who sets it while nobody waits pays no system call.
 
 using System.Runtime.InteropServices;
-using Microsoft.Win32.SafeHandles;
 
 namespace Lguest.Platform;
 
@@ -36,10 +35,9 @@ public sealed partial class PollSet : IDisposable
     private const int Idle = 0;
     private const int Signalled = 1;
     private const int Waiting = 2;
-    private const int CloseOnExecNonBlocking = 0x8_0000 | 0x800;
     private const int OwnDescriptor = 0;
 
-    private readonly SafeFileHandle eventFile;
+    private readonly EventFile eventFile = new();
     private PollDescriptor[] descriptors = new PollDescriptor[16];
     private int count;
     private int state;
@@ -48,13 +46,7 @@ public sealed partial class PollSet : IDisposable
     /// <exception cref="IOException">The host system has no event descriptor left.</exception>
     public PollSet()
     {
-        int descriptor = CreateEventFile(0, CloseOnExecNonBlocking);
-        if (descriptor < 0)
-        {
-            throw new IOException($"The host refuses an event descriptor: {Marshal.GetLastPInvokeErrorMessage()}.");
-        }
-        eventFile = new SafeFileHandle(descriptor, ownsHandle: true);
-        descriptors[OwnDescriptor] = new PollDescriptor { Descriptor = descriptor, Events = PollEvents.In };
+        descriptors[OwnDescriptor] = eventFile.Poll;
         Clear();
     }
 
@@ -92,7 +84,7 @@ public sealed partial class PollSet : IDisposable
         Volatile.Write(ref state, Idle);
         if (descriptors[OwnDescriptor].Returned != PollEvents.None)
         {
-            _ = ReadEventFile(eventFile, out _, sizeof(ulong));
+            eventFile.Clear();
         }
     }
 
@@ -104,29 +96,13 @@ public sealed partial class PollSet : IDisposable
     {
         if (Interlocked.Exchange(ref state, Signalled) == Waiting)
         {
-            _ = WriteEventFile(eventFile, 1, sizeof(ulong));
+            eventFile.Signal();
         }
     }
 
     /// <summary>Releases the event descriptor.</summary>
     public void Dispose() => eventFile.Dispose();
 
-    [LibraryImport("libc", EntryPoint = "eventfd", SetLastError = true)]
-    private static partial int CreateEventFile(uint initialValue, int flags);
-
     [LibraryImport("libc", EntryPoint = "poll")]
     private static partial int Poll([In, Out] PollDescriptor[] descriptors, nuint count, int milliseconds);
-
-    [LibraryImport("libc", EntryPoint = "write")]
-    private static partial nint WriteEventFile(SafeFileHandle file, in ulong value, nint count);
-
-    [LibraryImport("libc", EntryPoint = "read")]
-    private static partial nint ReadEventFile(SafeFileHandle file, out ulong value, nint count);
-
-    private struct PollDescriptor
-    {
-        public int Descriptor;
-        public PollEvents Events;
-        public PollEvents Returned;
-    }
 }

@@ -3,7 +3,6 @@
 // runtime's own wait serves, later by up to its granularity but never early. Nobody polls.
 
 using System.Runtime.InteropServices;
-using Microsoft.Win32.SafeHandles;
 
 namespace Lguest.Platform;
 
@@ -15,12 +14,10 @@ public sealed partial class PreciseEvent : IDisposable
     private const int Signalled = 1;
     private const int Waiting = 2;
 
-    private const int CloseOnExecNonBlocking = 0x8_0000 | 0x800;
-    private const short PollIn = 1;
     private const long NanosecondsPerSecond = 1_000_000_000;
     private const long NanosecondsPerMillisecond = 1_000_000;
 
-    private readonly SafeFileHandle? eventFile;
+    private readonly EventFile? eventFile = OperatingSystem.IsLinux() ? new EventFile() : null;
     private readonly object monitor = new();
     private int state;
 
@@ -28,16 +25,6 @@ public sealed partial class PreciseEvent : IDisposable
     /// <exception cref="IOException">The host system has no event descriptor left.</exception>
     public PreciseEvent()
     {
-        if (!OperatingSystem.IsLinux())
-        {
-            return;
-        }
-        int descriptor = CreateEventFile(0, CloseOnExecNonBlocking);
-        if (descriptor < 0)
-        {
-            throw new IOException($"The host refuses an event descriptor (error {Marshal.GetLastPInvokeError()}).");
-        }
-        eventFile = new SafeFileHandle(descriptor, ownsHandle: true);
     }
 
     /// <summary>Ends the present wait, or the next one at once.</summary>
@@ -87,7 +74,7 @@ public sealed partial class PreciseEvent : IDisposable
             }
             return;
         }
-        _ = WriteEventFile(eventFile, 1, sizeof(ulong));
+        eventFile.Signal();
     }
 
     private void Sleep(long nanoseconds)
@@ -110,31 +97,15 @@ public sealed partial class PreciseEvent : IDisposable
             Seconds = (nint)Math.Min(nanoseconds / NanosecondsPerSecond, int.MaxValue),
             Nanoseconds = (nint)(nanoseconds % NanosecondsPerSecond),
         };
-        var poll = new PollDescriptor { Descriptor = (int)eventFile.DangerousGetHandle(), Events = PollIn };
+        PollDescriptor poll = eventFile.Poll;
         if (Poll(ref poll, 1, timeout, 0) > 0)
         {
-            _ = ReadEventFile(eventFile, out _, sizeof(ulong));
+            eventFile.Clear();
         }
     }
 
-    [LibraryImport("libc", EntryPoint = "eventfd", SetLastError = true)]
-    private static partial int CreateEventFile(uint initialValue, int flags);
-
     [LibraryImport("libc", EntryPoint = "ppoll")]
     private static partial int Poll(ref PollDescriptor descriptors, nuint count, in TimeSpecification timeout, nint signalMask);
-
-    [LibraryImport("libc", EntryPoint = "write")]
-    private static partial nint WriteEventFile(SafeFileHandle file, in ulong value, nint count);
-
-    [LibraryImport("libc", EntryPoint = "read")]
-    private static partial nint ReadEventFile(SafeFileHandle file, out ulong value, nint count);
-
-    private struct PollDescriptor
-    {
-        public int Descriptor;
-        public short Events;
-        public short ReturnedEvents;
-    }
 
     private struct TimeSpecification
     {
