@@ -122,6 +122,10 @@ public sealed unsafe partial class Processor
         }
         catch (GuestFault)
         {
+            if (translator is not null)
+            {
+                BringFloatHome(translator);
+            }
             context->InstructionCount -= uncounted;
             uncounted = 0;
             return false;

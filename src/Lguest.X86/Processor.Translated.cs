@@ -146,12 +146,17 @@ public sealed unsafe partial class Processor
                         entry = record.Retry;
                         continue;
                 }
-                BringHome(code);
+                UnpackFlags();
+                if (record.TouchesFloat)
+                {
+                    BringFloatHome(code);
+                }
                 if (!RunReference(record.Block, record.Instruction, record.Next != 0))
                 {
+                    BringFloatHome(code);
                     return TranslatedEnd.Leave;
                 }
-                if (record.Units != FloatUnits.None && !TryBringFloatIn(code, record.Units))
+                if (record.Units > context->FloatLive && !TryBringFloatIn(code, record.Units))
                 {
                     context->InstructionCount -= record.Block->Count - record.Instruction - 1;
                     return TranslatedEnd.Interpret;

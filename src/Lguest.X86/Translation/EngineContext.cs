@@ -93,7 +93,7 @@ internal struct FloatImage
 internal static class ContextLayout
 {
     public static readonly int Attention, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State,
-        FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm;
+        FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags;
 
     static ContextLayout()
     {
@@ -117,6 +117,7 @@ internal static class ContextLayout
             Image = (int)((byte*)&context.Image - start);
             System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
             HostMxcsr = (int)((byte*)&context.HostMxcsr - start);
+            SystemFlags = (int)((byte*)&context.State.SystemFlags - start);
             Mxcsr = (int)((byte*)&context.State.Fpu.Mxcsr - start);
             Xmm = (int)((byte*)&context.State.Fpu.Xmm - start);
         }

@@ -47,6 +47,9 @@ internal unsafe struct ExitRecord
     /// <summary>What the code behind the instruction counts on in the host's floating-point units. Float: what the instruction needs.</summary>
     public FloatUnits Units;
 
+    /// <summary>The instruction's reference handler works on the floating-point state.</summary>
+    public bool TouchesFloat;
+
     /// <summary>Misses: bytes of the operand.</summary>
     public byte Size;
 

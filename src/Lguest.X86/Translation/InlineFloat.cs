@@ -18,6 +18,20 @@ internal static class InlineFloat
     /// <summary>Whether an MMX or SSE instruction needs what SSE needs: it names an XMM register or came with SSE.</summary>
     public static bool UsesSse(in Instruction i) => !(i.CpuidFeatures.Length == 1 && i.CpuidFeatures[0] == CpuidFeature.MMX);
 
+    /// <summary>Whether an instruction works on the floating-point state at all.</summary>
+    public static bool Touches(in Instruction i)
+    {
+        foreach (CpuidFeature feature in i.CpuidFeatures)
+        {
+            if (feature is not (CpuidFeature.INTEL8086 or CpuidFeature.INTEL186 or CpuidFeature.INTEL286 or CpuidFeature.INTEL386
+                or CpuidFeature.INTEL486 or CpuidFeature.CMOV or CpuidFeature.CX8 or CpuidFeature.TSC or CpuidFeature.CPUID))
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
     private static bool IsX87Control(in Instruction i) => i.Mnemonic is Mnemonic.Fldcw or Mnemonic.Fnstcw or Mnemonic.Fnstsw or Mnemonic.Wait;
 
     private static bool IsX87(in Instruction i)

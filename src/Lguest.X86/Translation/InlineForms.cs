@@ -14,7 +14,7 @@ internal enum InlineForm : byte
     Called,
     Nothing, Move, MoveExtended, LoadAddress, Exchange,
     Arithmetic, Test, Increment, Negate, Complement, Shift, ShiftDouble, Multiply, MultiplyWide, Divide,
-    SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry,
+    SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry, FlagsInAh, String,
     SetCondition, ConditionalMove, Push, Pop, Leave,
     X87, X87Control, Simd,
     Jump, JumpIf, Call, Return, JumpIndirect, CallIndirect,
@@ -53,7 +53,7 @@ internal static class InlineForms
             || (form is InlineForm.X87 or InlineForm.Simd && (i.RflagsModified & Status) == Status);
         bool memory = form is InlineForm.Push or InlineForm.Pop or InlineForm.Leave or InlineForm.Call or InlineForm.CallIndirect
                 or InlineForm.Return or InlineForm.Divide
-                or InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd
+                or InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd or InlineForm.String
             || (form is not (InlineForm.LoadAddress or InlineForm.Nothing) && HasMemory(i));
         return new InlineEffects(form, (i.RflagsRead & Status) != 0, writes, writes && all, memory);
     }
@@ -118,6 +118,11 @@ internal static class InlineForms
                 return InlineForm.ExchangeAdd;
             case Mnemonic.Clc or Mnemonic.Stc or Mnemonic.Cmc:
                 return InlineForm.Carry;
+            case Mnemonic.Lahf or Mnemonic.Sahf:
+                return InlineForm.FlagsInAh;
+            case Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd or Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd:
+            case Mnemonic.Movsd when i.Code == Code.Movsd_m32_m32:
+                return IsPlainString(i) ? InlineForm.String : InlineForm.Called;
             case Mnemonic.Push:
                 return i.StackPointerIncrement == -4 && !i.Op0Register.IsSegmentRegister() ? InlineForm.Push : InlineForm.Called;
             case Mnemonic.Pop:
@@ -149,6 +154,30 @@ internal static class InlineForms
         return i.Code is >= Code.Seto_rm8 and <= Code.Setg_rm8 ? InlineForm.SetCondition : InlineFloat.Find(i);
     }
 
+    /// <summary>Neither repeated, nor with 16-bit addresses, nor from a segment with a base of its own.</summary>
+    private static bool IsPlainString(in Instruction i)
+    {
+        bool plain = !i.HasRepPrefix && !i.HasRepnePrefix;
+        for (int operand = 0; operand < i.OpCount; operand++)
+        {
+            OpKind kind = i.GetOpKind(operand);
+            plain &= kind is OpKind.Register or OpKind.MemorySegESI or OpKind.MemoryESEDI
+                && (kind != OpKind.MemorySegESI || i.MemorySegment is Register.DS or Register.SS or Register.ES);
+        }
+        return plain;
+    }
+
+    /// <summary>How many operands are AH, CH, DH or BH.</summary>
+    public static int CountHighBytes(in Instruction i)
+    {
+        int count = 0;
+        for (int operand = 0; operand < i.OpCount; operand++)
+        {
+            count += i.GetOpKind(operand) == OpKind.Register && IsHighByte(i.GetOpRegister(operand)) ? 1 : 0;
+        }
+        return count;
+    }
+
     private static bool OperandsAreInline(in Instruction i, InlineForm form, uint mode)
     {
         if (i.HasLockPrefix && i.Op0Kind != OpKind.Memory)
@@ -156,7 +185,6 @@ internal static class InlineForms
             return false;
         }
         bool memory = false;
-        int highBytes = 0;
         for (int operand = 0; operand < i.OpCount; operand++)
         {
             OpKind kind = i.GetOpKind(operand);
@@ -168,13 +196,13 @@ internal static class InlineForms
                 {
                     return false;
                 }
-                highBytes += IsHighByte(register) ? 1 : 0;
             }
         }
-        // A high byte has no name beside the host's new registers, so it is moved to where it has one; that is worth it for few forms.
-        bool highBytesAllowed = form is InlineForm.Move or InlineForm.MoveExtended or InlineForm.Test
-            || (form == InlineForm.Arithmetic && i.Mnemonic == Mnemonic.Cmp);
-        return (highBytes == 0 || (highBytesAllowed && highBytes == 1)) && (!memory || AddressIsInline(i, form, mode));
+        // A high byte has no name beside the host's new registers, which all memory operands are found with.
+        bool highBytesAllowed = !memory
+            ? i.Op0Register != Register.ESP
+            : form is InlineForm.Move or InlineForm.Test || (form == InlineForm.Arithmetic && i.Mnemonic == Mnemonic.Cmp);
+        return (highBytesAllowed || CountHighBytes(i) == 0) && (!memory || AddressIsInline(i, form, mode));
     }
 
     private static bool AddressIsInline(in Instruction i, InlineForm form, uint mode)

@@ -201,7 +201,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private static int VectorRegister(Register register) => register switch
+    private int VectorRegister(Register register) => register switch
     {
         >= Register.XMM0 and <= Register.XMM7 => register - Register.XMM0,
         >= Register.MM0 and <= Register.MM7 => register - Register.MM0,

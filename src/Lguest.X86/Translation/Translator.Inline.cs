@@ -8,8 +8,49 @@ namespace Lguest.X86.Translation;
 
 internal sealed unsafe partial class Translator
 {
+    /// <summary>General registers go by the names that the host shares with the Guest; AH to BH have no others.</summary>
+    private bool legacyNames;
+
     /// <summary>Writes an instruction that has a form of its own; true when it has written where the block goes on.</summary>
     private bool WriteInline(in Instruction i)
+    {
+        if (InlineForms.CountHighBytes(i) == 0 || InlineForms.HasMemory(i))
+        {
+            return WriteForm(i);
+        }
+        WriteWithHighBytes(i);
+        return false;
+    }
+
+    /// <summary>An instruction on registers of which one is AH, CH, DH or BH. EAX, if it takes part, is where it has these names meanwhile.</summary>
+    private void WriteWithHighBytes(in Instruction i)
+    {
+        ref readonly InlineEffects effect = ref effects[current];
+        NativeIf(effect.ReadsFlags || (effect.WritesFlags && !effect.WritesAllFlags && Needed));
+        bool swap = false;
+        for (int operand = 0; operand < i.OpCount; operand++)
+        {
+            if (i.GetOpKind(operand) == OpKind.Register)
+            {
+                HostRegister register = Map(i.GetOpRegister(operand));
+                BeforeWrite(register);
+                swap |= register == GuestEax;
+            }
+        }
+        if (swap)
+        {
+            WriteSwapWithRax();
+        }
+        legacyNames = true;
+        WriteForm(i);
+        legacyNames = false;
+        if (swap)
+        {
+            WriteSwapWithRax();
+        }
+    }
+
+    private bool WriteForm(in Instruction i)
     {
         switch (effects[current].Form)
         {
@@ -36,6 +77,8 @@ internal sealed unsafe partial class Translator
             case InlineForm.CompareExchange: WriteCompareExchange(i); return false;
             case InlineForm.ExchangeAdd: WriteExchangeAdd(i); return false;
             case InlineForm.Carry: WriteCarry(i); return false;
+            case InlineForm.FlagsInAh: WriteFlagsInAh(i); return false;
+            case InlineForm.String: WriteString(i); return false;
             case InlineForm.SetCondition: WriteSetCondition(i); return false;
             case InlineForm.ConditionalMove: WriteConditionalMove(i); return false;
             case InlineForm.Push: WritePush(i); return false;
@@ -74,7 +117,7 @@ internal sealed unsafe partial class Translator
             return;
         }
         HostRegister register = Map(i.Op0Register);
-        if (InlineForms.IsHighByte(i.Op0Register))
+        if (!legacyNames && InlineForms.IsHighByte(i.Op0Register))
         {
             WriteMoveToHighByte(i, register);
             return;
@@ -206,7 +249,7 @@ internal sealed unsafe partial class Translator
         {
             hot.Arithmetic(operation, size, left, right);
         }
-        flags.Produced(Needed, ReplayOf(operation, size, left, right, immediate ? (int)i.GetImmediate(1) : null));
+        flags.Produced(Needed, legacyNames ? default : ReplayOf(operation, size, left, right, immediate ? (int)i.GetImmediate(1) : null));
     }
 
     /// <summary>How to have the flags of an arithmetic instruction on registers once more.</summary>
@@ -254,7 +297,7 @@ internal sealed unsafe partial class Translator
         {
             hot.Test(size, left, right);
         }
-        bool replay = left.Register != HostRegister.None && left.Register != Temporary && right != Temporary && size != 2;
+        bool replay = !legacyNames && left.Register != HostRegister.None && left.Register != Temporary && right != Temporary && size != 2;
         flags.Produced(Needed, replay ? new FlagSource(ReplayKind.Test, left.Register, right, immediate ? (int)i.GetImmediate(1) : 0, size) : default);
     }
 
@@ -556,6 +599,65 @@ internal sealed unsafe partial class Translator
         NativeIf(effects[current].ReadsFlags || Needed);
         hot.Byte(i.Mnemonic switch { Mnemonic.Clc => 0xF8, Mnemonic.Stc => 0xF9, _ => 0xF5 });
         flags.Produced(Needed);
+    }
+
+    private void WriteFlagsInAh(in Instruction i)
+    {
+        bool store = i.Mnemonic == Mnemonic.Sahf;
+        NativeIf(!store || Needed);
+        if (!store)
+        {
+            BeforeWrite(GuestEax);
+        }
+        WriteSwapWithRax();
+        hot.Byte(store ? 0x9E : 0x9F);
+        WriteSwapWithRax();
+        if (store)
+        {
+            flags.Produced(Needed);
+        }
+    }
+
+    /// <summary>One turn of MOVS, STOS or LODS. Upwards only: a set direction flag calls the reference handler.</summary>
+    private void WriteString(in Instruction i)
+    {
+        int size = i.MemorySize.GetSize();
+        bool loads = i.Mnemonic is not (Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd);
+        bool stores = i.Mnemonic is not (Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd);
+        flags.BeforeClobber();
+        hot.TestImmediate(4, HostOperand.At(Context, ContextLayout.SystemFlags), (int)State.Eflags.Direction);
+        WriteCallIf(HostCondition.NotEqual);
+        HostRegister value = GuestEax;
+        if (loads)
+        {
+            HostOperand from = FindAt(HostRegister.Rsi, size, false);
+            value = stores ? Temporary : GuestEax;
+            if (!stores)
+            {
+                BeforeWrite(GuestEax);
+            }
+            hot.Instruction(size, size == 1 ? 0x8A : 0x8B, (int)value, from);
+        }
+        if (stores)
+        {
+            if (loads)
+            {
+                hot.Store(HostOperand.At(Context, SpilledWord), value);
+            }
+            HostOperand to = FindAt(HostRegister.Rdi, size, true);
+            if (loads)
+            {
+                hot.Load(value, HostOperand.At(Context, SpilledWord));
+            }
+            hot.Store(to, value, size);
+            BeforeWrite(HostRegister.Rdi);
+            hot.LoadAddress(HostRegister.Rdi, HostOperand.At(HostRegister.Rdi, size));
+        }
+        if (loads)
+        {
+            BeforeWrite(HostRegister.Rsi);
+            hot.LoadAddress(HostRegister.Rsi, HostOperand.At(HostRegister.Rsi, size));
+        }
     }
 
     private void WriteSetCondition(in Instruction i)

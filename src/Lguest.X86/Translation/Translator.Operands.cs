@@ -8,13 +8,17 @@ namespace Lguest.X86.Translation;
 
 internal sealed unsafe partial class Translator
 {
-    private static HostRegister Map(Register register) => GuestRegisters[register switch
+    /// <summary>The host register that holds a general register, or of which it is a part.</summary>
+    private HostRegister Map(Register register)
     {
-        >= Register.AH and <= Register.BH => register - Register.AH,
-        _ => register.GetNumber(),
-    }];
+        if (legacyNames)
+        {
+            return (HostRegister)(register is >= Register.AH and <= Register.BH ? register - Register.AH + 4 : register.GetNumber());
+        }
+        return GuestRegisters[register is >= Register.AH and <= Register.BH ? register - Register.AH : register.GetNumber()];
+    }
 
-    private static HostRegister MapOrNone(Register register) => register == Register.None ? HostRegister.None : Map(register);
+    private HostRegister MapOrNone(Register register) => register == Register.None ? HostRegister.None : Map(register);
 
     /// <summary>Displacement of the word of general registers that holds a value inside an instruction.</summary>
     private static int SpilledWord => ContextLayout.General(GeneralRegisters.TemporaryIndex);
@@ -24,7 +28,7 @@ internal sealed unsafe partial class Translator
         flags.BeforeWrite(register, effects[current].WritesAllFlags || !neededAfter[current]);
 
     /// <summary>Effective address without the segment's base, as an operand of the host.</summary>
-    private static HostOperand EffectiveAddress(in Instruction i)
+    private HostOperand EffectiveAddress(in Instruction i)
     {
         int scale = i.MemoryIndexScale switch { 1 => 0, 2 => 1, 4 => 2, _ => 3 };
         return HostOperand.At(MapOrNone(i.MemoryBase), MapOrNone(i.MemoryIndex), scale, (int)i.MemoryDisplacement32);
@@ -60,6 +64,19 @@ internal sealed unsafe partial class Translator
             flags.BeforeClobber();
             byte* retry = hot.Cursor;
             WriteLinearAddress(i);
+            return FindLinear(retry, size, write);
+        }
+    }
+
+    /// <summary>Finds the memory at a register.</summary>
+    private HostOperand FindAt(HostRegister register, int size, bool write)
+    {
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            flags.BeforeClobber();
+            byte* retry = hot.Cursor;
+            hot.Move(LinearAddress, register);
             return FindLinear(retry, size, write);
         }
     }
@@ -123,7 +140,7 @@ internal sealed unsafe partial class Translator
     /// <summary>The register of an 8-, 16- or 32-bit register operand; a high byte is fetched into the temporary register.</summary>
     private HostRegister SourceRegister(Register register)
     {
-        if (!InlineForms.IsHighByte(register))
+        if (legacyNames || !InlineForms.IsHighByte(register))
         {
             return Map(register);
         }

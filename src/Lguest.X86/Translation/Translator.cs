@@ -311,7 +311,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the block is only kept.
         unsafe
         {
-            records[recordCount] = new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, Units = unitsLive };
+            records[recordCount] = new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, Units = unitsLive, TouchesFloat = InlineFloat.Touches(instructions[current].Instruction) };
         }
         return recordCount++;
     }
@@ -356,7 +356,7 @@ internal sealed unsafe partial class Translator : IDisposable
             bool ends = false;
             if (effects[current].Form == InlineForm.Called)
             {
-                WriteCall(block->Count - 1 == current);
+                WriteCall(i, block->Count - 1 == current);
                 ends = block->Count - 1 == current;
             }
             else
@@ -384,9 +384,12 @@ internal sealed unsafe partial class Translator : IDisposable
     }
 
     /// <summary>Leaves for the reference handler of the instruction.</summary>
-    private void WriteCall(bool last)
+    private void WriteCall(in Instruction i, bool last)
     {
-        unitsLive = FloatUnits.None;
+        if (InlineFloat.Touches(i))
+        {
+            unitsLive = FloatUnits.None;
+        }
         WriteExit(hot, NewRecord(CodeExit.Reference), flags.Places);
         ForgetX87();
         if (!last)
