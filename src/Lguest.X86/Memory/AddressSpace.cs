@@ -72,7 +72,7 @@ internal sealed class TlbGenerations
 internal sealed unsafe class SoftTlb
 {
     public const int Entries = 512;
-    public const int ExecuteEntries = 128;
+    public const int ExecuteEntries = 512;
     private const uint Invalid = 1;
     private const int ModeBits = 4;
     public const int DataBytes = Entries * 16;

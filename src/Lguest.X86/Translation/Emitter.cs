@@ -47,6 +47,7 @@ internal static class HostCondition
     public const int Equal = 4;
     public const int NotEqual = 5;
     public const int BelowOrEqual = 6;
+    public const int Above = 7;
     public const int Less = 12;
 }
 

@@ -46,7 +46,12 @@ internal unsafe struct EngineContext
     /// <summary>MXCSR as C# expects it.</summary>
     public uint HostMxcsr;
 
-    /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 64, so that it is aligned to 16 bytes.</summary>
+    /// <summary>Holds a value inside an instruction.</summary>
+    public ulong Spilled;
+
+    private readonly ulong unused;
+
+    /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 80, so that it is aligned to 16 bytes.</summary>
     public FloatImage Image;
 
     /// <summary>The architectural state.</summary>
@@ -93,7 +98,7 @@ internal struct FloatImage
 internal static class ContextLayout
 {
     public static readonly int Attention, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State,
-        FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags;
+        FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled;
 
     static ContextLayout()
     {
@@ -117,9 +122,21 @@ internal static class ContextLayout
             Image = (int)((byte*)&context.Image - start);
             System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
             HostMxcsr = (int)((byte*)&context.HostMxcsr - start);
+            Spilled = (int)((byte*)&context.Spilled - start);
             SystemFlags = (int)((byte*)&context.State.SystemFlags - start);
             Mxcsr = (int)((byte*)&context.State.Fpu.Mxcsr - start);
             Xmm = (int)((byte*)&context.State.Fpu.Xmm - start);
+        }
+    }
+
+    /// <summary>Displacement of a segment register's selector.</summary>
+    public static int Selector(int segment)
+    {
+        // SAFETY: as in the constructor.
+        unsafe
+        {
+            EngineContext context;
+            return (int)((byte*)&((Segment*)&context.State.Segments)[segment].Selector - (byte*)&context);
         }
     }
 
@@ -137,5 +154,5 @@ internal unsafe struct JumpCacheEntry
     public byte* Code;
 
     /// <summary>Entries of the cache.</summary>
-    public const int Count = 4096;
+    public const int Count = 16384;
 }

@@ -14,7 +14,7 @@ internal enum InlineForm : byte
     Called,
     Nothing, Move, MoveExtended, LoadAddress, Exchange,
     Arithmetic, Test, Increment, Negate, Complement, Shift, ShiftDouble, Multiply, MultiplyWide, Divide,
-    SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry, FlagsInAh, String,
+    SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry, FlagsInAh, String, RepeatedString, Direction, PushSegment,
     SetCondition, ConditionalMove, Push, Pop, Leave,
     X87, X87Control, Simd,
     Jump, JumpIf, Call, Return, JumpIndirect, CallIndirect,
@@ -54,6 +54,7 @@ internal static class InlineForms
         bool memory = form is InlineForm.Push or InlineForm.Pop or InlineForm.Leave or InlineForm.Call or InlineForm.CallIndirect
                 or InlineForm.Return or InlineForm.Divide
                 or InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd or InlineForm.String
+                or InlineForm.RepeatedString or InlineForm.Direction or InlineForm.PushSegment
             || (form is not (InlineForm.LoadAddress or InlineForm.Nothing) && HasMemory(i));
         return new InlineEffects(form, (i.RflagsRead & Status) != 0, writes, writes && all, memory);
     }
@@ -122,7 +123,13 @@ internal static class InlineForms
                 return InlineForm.FlagsInAh;
             case Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd or Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd:
             case Mnemonic.Movsd when i.Code == Code.Movsd_m32_m32:
-                return IsPlainString(i) ? InlineForm.String : InlineForm.Called;
+                bool loadsOnly = i.Mnemonic is Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd;
+                bool repeated = i.HasRepPrefix || i.HasRepnePrefix;
+                return !IsPlainString(i) || (repeated && loadsOnly) ? InlineForm.Called : repeated ? InlineForm.RepeatedString : InlineForm.String;
+            case Mnemonic.Cld or Mnemonic.Std:
+                return InlineForm.Direction;
+            case Mnemonic.Push when i.StackPointerIncrement == -4 && i.Op0Kind == OpKind.Register && i.Op0Register.IsSegmentRegister():
+                return InlineForm.PushSegment;
             case Mnemonic.Push:
                 return i.StackPointerIncrement == -4 && !i.Op0Register.IsSegmentRegister() ? InlineForm.Push : InlineForm.Called;
             case Mnemonic.Pop:
@@ -154,10 +161,10 @@ internal static class InlineForms
         return i.Code is >= Code.Seto_rm8 and <= Code.Setg_rm8 ? InlineForm.SetCondition : InlineFloat.Find(i);
     }
 
-    /// <summary>Neither repeated, nor with 16-bit addresses, nor from a segment with a base of its own.</summary>
+    /// <summary>Neither with 16-bit addresses nor from a segment with a base of its own.</summary>
     private static bool IsPlainString(in Instruction i)
     {
-        bool plain = !i.HasRepPrefix && !i.HasRepnePrefix;
+        bool plain = true;
         for (int operand = 0; operand < i.OpCount; operand++)
         {
             OpKind kind = i.GetOpKind(operand);
@@ -192,7 +199,7 @@ internal static class InlineForms
             if (kind == OpKind.Register)
             {
                 Register register = i.GetOpRegister(operand);
-                if (!register.IsGPR() && form is not (InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd))
+                if (!register.IsGPR() && form is not (InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd or InlineForm.PushSegment))
                 {
                     return false;
                 }

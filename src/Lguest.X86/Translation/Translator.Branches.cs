@@ -13,9 +13,9 @@ internal sealed unsafe partial class Translator
         if (i.Op0Kind == OpKind.Memory)
         {
             hot.Load(Temporary, Find(i, 4, false));
-            hot.Store(HostOperand.At(Context, SpilledWord), Temporary);
+            hot.Store(HostOperand.At(Context, ContextLayout.Spilled), Temporary);
             HostOperand spilledTo = FindStack(GuestEsp, -4, true);
-            hot.Load(Temporary, HostOperand.At(Context, SpilledWord));
+            hot.Load(Temporary, HostOperand.At(Context, ContextLayout.Spilled));
             WritePushed(spilledTo, Temporary);
             return;
         }
@@ -28,6 +28,15 @@ internal sealed unsafe partial class Translator
         hot.Instruction(4, 0xC7, 0, to);
         hot.DoubleWord((int)i.GetImmediate(0));
         MoveStackPointer(HostOperand.At(LinearAddress, 0));
+    }
+
+    private void WritePushSegment(in Instruction i)
+    {
+        HostOperand to = FindStack(GuestEsp, -4, true);
+        int selector = ContextLayout.Selector(i.Op0Register - Register.ES);
+        BeforeWrite(GuestEsp);
+        hot.Instruction(4, 0x0FB7, (int)Temporary, HostOperand.At(Context, selector));
+        WritePushed(to, Temporary);
     }
 
     private void WritePushed(in HostOperand to, HostRegister value)
@@ -85,9 +94,9 @@ internal sealed unsafe partial class Translator
                 break;
             default:
                 WriteTarget(i);
-                hot.Store(HostOperand.At(Context, SpilledWord), LinearAddress);
+                hot.Store(HostOperand.At(Context, ContextLayout.Spilled), LinearAddress);
                 WriteReturnAddress(i);
-                hot.Load(LinearAddress, HostOperand.At(Context, SpilledWord));
+                hot.Load(LinearAddress, HostOperand.At(Context, ContextLayout.Spilled));
                 WriteIndirect();
                 break;
         }

@@ -144,8 +144,8 @@ internal sealed unsafe partial class Translator
                 }
                 // FNSTSW AX would write where the saved flags are.
                 BeforeWrite(GuestEax);
-                hot.Instruction(4, 0xDD, 7, HostOperand.At(Context, SpilledWord));
-                hot.Instruction(2, 0x8B, (int)GuestEax, HostOperand.At(Context, SpilledWord));
+                hot.Instruction(4, 0xDD, 7, HostOperand.At(Context, ContextLayout.Spilled));
+                hot.Instruction(2, 0x8B, (int)GuestEax, HostOperand.At(Context, ContextLayout.Spilled));
                 return;
         }
     }

@@ -79,6 +79,9 @@ internal sealed unsafe partial class Translator
             case InlineForm.Carry: WriteCarry(i); return false;
             case InlineForm.FlagsInAh: WriteFlagsInAh(i); return false;
             case InlineForm.String: WriteString(i); return false;
+            case InlineForm.RepeatedString: WriteRepeatedString(i); return false;
+            case InlineForm.Direction: WriteDirection(i); return false;
+            case InlineForm.PushSegment: WritePushSegment(i); return false;
             case InlineForm.SetCondition: WriteSetCondition(i); return false;
             case InlineForm.ConditionalMove: WriteConditionalMove(i); return false;
             case InlineForm.Push: WritePush(i); return false;
@@ -615,48 +618,6 @@ internal sealed unsafe partial class Translator
         if (store)
         {
             flags.Produced(Needed);
-        }
-    }
-
-    /// <summary>One turn of MOVS, STOS or LODS. Upwards only: a set direction flag calls the reference handler.</summary>
-    private void WriteString(in Instruction i)
-    {
-        int size = i.MemorySize.GetSize();
-        bool loads = i.Mnemonic is not (Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd);
-        bool stores = i.Mnemonic is not (Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd);
-        flags.BeforeClobber();
-        hot.TestImmediate(4, HostOperand.At(Context, ContextLayout.SystemFlags), (int)State.Eflags.Direction);
-        WriteCallIf(HostCondition.NotEqual);
-        HostRegister value = GuestEax;
-        if (loads)
-        {
-            HostOperand from = FindAt(HostRegister.Rsi, size, false);
-            value = stores ? Temporary : GuestEax;
-            if (!stores)
-            {
-                BeforeWrite(GuestEax);
-            }
-            hot.Instruction(size, size == 1 ? 0x8A : 0x8B, (int)value, from);
-        }
-        if (stores)
-        {
-            if (loads)
-            {
-                hot.Store(HostOperand.At(Context, SpilledWord), value);
-            }
-            HostOperand to = FindAt(HostRegister.Rdi, size, true);
-            if (loads)
-            {
-                hot.Load(value, HostOperand.At(Context, SpilledWord));
-            }
-            hot.Store(to, value, size);
-            BeforeWrite(HostRegister.Rdi);
-            hot.LoadAddress(HostRegister.Rdi, HostOperand.At(HostRegister.Rdi, size));
-        }
-        if (loads)
-        {
-            BeforeWrite(HostRegister.Rsi);
-            hot.LoadAddress(HostRegister.Rsi, HostOperand.At(HostRegister.Rsi, size));
         }
     }
 

@@ -20,9 +20,6 @@ internal sealed unsafe partial class Translator
 
     private HostRegister MapOrNone(Register register) => register == Register.None ? HostRegister.None : Map(register);
 
-    /// <summary>Displacement of the word of general registers that holds a value inside an instruction.</summary>
-    private static int SpilledWord => ContextLayout.General(GeneralRegisters.TemporaryIndex);
-
     /// <summary>A register is about to change; see <see cref="FlagTracker.BeforeWrite"/>.</summary>
     private void BeforeWrite(HostRegister register) =>
         flags.BeforeWrite(register, effects[current].WritesAllFlags || !neededAfter[current]);
