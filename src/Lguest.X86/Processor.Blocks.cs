@@ -79,7 +79,7 @@ public sealed unsafe partial class Processor : ICodeTracker
             }
             if (block != null && CrossesPage(block, code.Base) && !LastFrameMatches(block, code.Base))
             {
-                block->Mode = Block.Dead;
+                blocks.Kill(block);
                 block = null;
             }
             if (block == null)
@@ -183,7 +183,7 @@ public sealed unsafe partial class Processor : ICodeTracker
                 Length = length,
                 TakenEip = blockDecoder.TakenEip,
                 OpCount = blockDecoder.OpCount,
-                Heat = InitialHeat(eip, length),
+                Heat = InitialHeat(),
             };
             byte* next = place + sizeof(Block);
             blockDecoder.Ops.CopyTo(new Span<Op>(next, block->OpCount));

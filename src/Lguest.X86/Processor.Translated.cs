@@ -25,9 +25,8 @@ public sealed unsafe partial class Processor
     public EngineKind Engine => translator is null ? EngineKind.Interpreter : EngineKind.Translator;
 
     /// <summary>Executions after which a new block of the current mode is worth translating.</summary>
-    private int InitialHeat(uint eip, uint length) =>
-        translator is not null && (blockMode & BlockMode.Flat) != 0 && ((eip ^ (eip + length - 1)) & PageMask) == 0
-            ? options.TranslateAfter : NeverHot;
+    private int InitialHeat() =>
+        translator is not null && (blockMode & BlockMode.Flat) != 0 ? options.TranslateAfter : NeverHot;
 
     /// <summary>The same as ExecuteBlocks, with translated code where there is some.</summary>
     private bool ExecuteTranslated(Translator code)
@@ -92,7 +91,7 @@ public sealed unsafe partial class Processor
             while (true)
             {
                 context->Tlb = currentTlb.Data;
-                context->JumpKey = currentTlb.JumpKey(blockMode);
+                context->JumpKey = (ulong)blockMode << 32;
                 int exit = code.Enter(context, entry);
                 if (exit == Translator.IndirectExit)
                 {
@@ -138,6 +137,13 @@ public sealed unsafe partial class Processor
                             }
                         }
                         break;
+                    case CodeExit.Remapped:
+                        context->InstructionCount -= record.Block->Count;
+                        if (!TryFollow(code, record.Block->Eip, record with { Block = null }, out entry, out TranslatedEnd remappedEnd))
+                        {
+                            return remappedEnd;
+                        }
+                        continue;
                     case CodeExit.Attention:
                         BringHome(code);
                         LeaveAt(record.Block, record.Instruction);
@@ -194,9 +200,9 @@ public sealed unsafe partial class Processor
             {
                 if (options.ChainBlocks)
                 {
-                    currentTlb.NoteBranch(eip);
                     JumpCacheEntry* slot = code.JumpCache + (eip % JumpCacheEntry.Count);
-                    slot->Key = currentTlb.JumpKey(blockMode) | eip;
+                    slot->Key = ((ulong)blockMode << 32) | eip;
+                    slot->Mapping = ExecuteEntry.Pack(eip, target->Frame);
                     slot->Code = (byte*)entry;
                 }
             }
@@ -235,16 +241,6 @@ public sealed unsafe partial class Processor
             }
             code.Translate(block, (DecodedInstruction*)((Op*)(block + 1) + block->OpCount));
             return true;
-        }
-    }
-
-    private void ForgetAllBranches()
-    {
-        translator?.ForgetBranches();
-        foreach (AddressSpace space in addressSpaces)
-        {
-            space.Supervisor.ForgetBranches();
-            space.User.ForgetBranches();
         }
     }
 

@@ -70,7 +70,6 @@ public sealed unsafe partial class Processor : IDisposable
     private readonly MachineMemory memory;
     private readonly ProcessorOptions options;
     private readonly List<AddressSpace> addressSpaces = [];
-    private readonly TlbGenerations generations = new();
     private AddressSpace currentSpace;
 
     /// <summary>Builds a processor in the state after reset, but in flat 32-bit protected mode without paging, ring 0.</summary>
@@ -101,7 +100,6 @@ public sealed unsafe partial class Processor : IDisposable
             || (this.options.Engine == EngineKind.Auto && Engines.CanTranslate(out _));
         translator = translates ? new Translator(this.options.CodeCacheBytes) : null;
         blocks.Translator = translator;
-        generations.Exhausted = ForgetAllBranches;
         Reset();
     }
 
@@ -138,7 +136,7 @@ public sealed unsafe partial class Processor : IDisposable
     /// <summary>Makes an address space for a page directory at a physical address.</summary>
     public AddressSpace CreateAddressSpace(uint directory)
     {
-        var space = new AddressSpace(directory, generations);
+        var space = new AddressSpace(directory);
         addressSpaces.Add(space);
         return space;
     }

@@ -184,7 +184,8 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private static uint Bucket(uint physical) => (physical * 0x9E37_79B1) >> 17;
 
-    private void Kill(Block* block)
+    /// <summary>Makes every lookup and link miss a block from now on.</summary>
+    public void Kill(Block* block)
     {
         // SAFETY: the caller's block is in the arena.
         unsafe

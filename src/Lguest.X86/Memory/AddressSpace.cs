@@ -42,51 +42,25 @@ internal struct ExecuteEntry
 
     /// <summary>Machine frame.</summary>
     public uint Frame;
+
+    /// <summary>The entry, read as one word, that maps the page of an address to a frame.</summary>
+    public static ulong Pack(uint linear, uint frame) => ((ulong)frame << 32) | (linear & 0xFFFF_F000);
 }
 // :*
-
-/// <summary>Numbers that tell apart what a TLB has been between its flushes.</summary>
-internal sealed class TlbGenerations
-{
-    /// <summary>Bits of a number: keys of the jump cache have room for so many beside the block mode.</summary>
-    private const int Bits = 28;
-
-    private uint last;
-
-    /// <summary>Called when the numbers begin again, so that nobody keeps one from before.</summary>
-    public Action? Exhausted { get; set; }
-
-    /// <summary>The next number.</summary>
-    public uint Next()
-    {
-        if (last == (1u << Bits) - 1)
-        {
-            last = 0;
-            Exhausted?.Invoke();
-        }
-        return ++last;
-    }
-}
 
 /// <summary>The translations that the processor remembers for one directory and one kind of privilege.</summary>
 internal sealed unsafe class SoftTlb
 {
-    public const int Entries = 512;
+    public const int Entries = 1024;
     public const int ExecuteEntries = 512;
     private const uint Invalid = 1;
-    private const int ModeBits = 4;
     public const int DataBytes = Entries * 16;
 
     public readonly TlbEntry* Data;
     public readonly ExecuteEntry* Execute;
 
-    private readonly TlbGenerations generations;
-    private readonly ulong[] branchPages = new ulong[64];
-    private uint generation;
-
-    public SoftTlb(byte* memory, TlbGenerations generations)
+    public SoftTlb(byte* memory)
     {
-        this.generations = generations;
         Data = (TlbEntry*)memory;
         Execute = (ExecuteEntry*)(memory + DataBytes);
         Flush();
@@ -102,20 +76,6 @@ internal sealed unsafe class SoftTlb
         {
             new Span<uint>(Data, Bytes / sizeof(uint)).Fill(Invalid);
         }
-        ForgetBranches();
-    }
-
-    /// <summary>High half of the keys under which the jump cache may keep targets for this TLB and a flat block mode.</summary>
-    public ulong JumpKey(uint mode) => (((ulong)generation << ModeBits) | (mode & ((1 << ModeBits) - 1))) << 32;
-
-    /// <summary>Notes that the jump cache has a target on the page of an address: when the page is flushed, it must be forgotten.</summary>
-    public void NoteBranch(uint linear) => branchPages[(linear >> 18) & 63] |= 1ul << (int)((linear >> 12) & 63);
-
-    /// <summary>Makes the jump cache forget what it has for this TLB.</summary>
-    public void ForgetBranches()
-    {
-        generation = generations.Next();
-        Array.Clear(branchPages);
     }
 
     public void FlushPage(uint linear)
@@ -127,10 +87,6 @@ internal sealed unsafe class SoftTlb
             data->ReadTag = Invalid;
             data->WriteTag = Invalid;
             Execute[(linear >> 12) % ExecuteEntries].Tag = Invalid;
-        }
-        if ((branchPages[(linear >> 18) & 63] & (1ul << (int)((linear >> 12) & 63))) != 0)
-        {
-            ForgetBranches();
         }
     }
 
@@ -162,7 +118,7 @@ public sealed unsafe class AddressSpace : IDisposable
     private readonly HostMemory memory;
     private readonly ulong[] largePages = new ulong[16];
 
-    internal AddressSpace(uint directory, TlbGenerations generations)
+    internal AddressSpace(uint directory)
     {
         Directory = directory;
         nuint bytes = ((nuint)(2 * SoftTlb.Bytes) + 4095) / 4096 * 4096;
@@ -170,8 +126,8 @@ public sealed unsafe class AddressSpace : IDisposable
         // SAFETY: the block holds two TLBs side by side.
         unsafe
         {
-            Supervisor = new SoftTlb(memory.Address, generations);
-            User = new SoftTlb(memory.Address + SoftTlb.Bytes, generations);
+            Supervisor = new SoftTlb(memory.Address);
+            User = new SoftTlb(memory.Address + SoftTlb.Bytes);
         }
     }
 

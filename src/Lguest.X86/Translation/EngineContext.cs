@@ -31,7 +31,7 @@ internal unsafe struct EngineContext
     /// <summary>Where indirect branches look first.</summary>
     public JumpCacheEntry* JumpCache;
 
-    /// <summary>What the high half of a jump cache key must be: the soft-TLB's number and the block mode.</summary>
+    /// <summary>What the high half of a jump cache key must be: the block mode.</summary>
     public ulong JumpKey;
 
     /// <summary>EIP of the last x87 instruction since the units were loaded, or <see cref="NoX87"/>.</summary>
@@ -144,7 +144,8 @@ internal static class ContextLayout
     public static int General(int index) => State + (index * 4);
 }
 
-/// <summary>Where an indirect branch found its target last time.</summary>
+/// <summary>Where an indirect branch found its target last time. Whether that is still true, the instruction TLB says.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 1 << SizeShift)]
 internal unsafe struct JumpCacheEntry
 {
     /// <summary>EIP in the low half, <see cref="EngineContext.JumpKey"/> in the high one.</summary>
@@ -152,6 +153,15 @@ internal unsafe struct JumpCacheEntry
 
     /// <summary>Entry of the block that takes the flags saved.</summary>
     public byte* Code;
+
+    /// <summary>How the target's page must be mapped now: an <see cref="Memory.ExecuteEntry"/>.</summary>
+    public ulong Mapping;
+
+    /// <summary>Displacements of the fields, for code that is written without a compiler.</summary>
+    public const int CodeOffset = 8, MappingOffset = 16;
+
+    /// <summary>Binary logarithm of an entry's size.</summary>
+    public const int SizeShift = 5;
 
     /// <summary>Entries of the cache.</summary>
     public const int Count = 16384;

@@ -32,6 +32,9 @@ internal enum CodeExit : byte
     /// <summary>The entry of a block whose bytes have changed.</summary>
     Stale,
 
+    /// <summary>The entry of a block across a page border whose second page is not mapped as it was, or not known.</summary>
+    Remapped,
+
     /// <summary>The outer loop is wanted, before an instruction.</summary>
     Attention,
 }

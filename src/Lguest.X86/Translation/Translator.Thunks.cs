@@ -1,5 +1,7 @@
 // The few pieces of code that all blocks share: the way in from C#, the two ways out, and what an indirect branch does.
 
+using Lguest.X86.Memory;
+
 namespace Lguest.X86.Translation;
 
 internal sealed unsafe partial class Translator
@@ -167,13 +169,20 @@ internal sealed unsafe partial class Translator
             byte* toAttention = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
             hot.Move(Temporary, LinearAddress);
             hot.ArithmeticImmediate(Alu.And, 4, Temporary, JumpCacheEntry.Count - 1);
-            hot.ShiftLeft(Temporary, 4);
+            hot.ShiftLeft(Temporary, JumpCacheEntry.SizeShift);
             hot.Arithmetic(Alu.Add, 8, Temporary, HostOperand.At(Context, ContextLayout.JumpCache));
             hot.Load(HostBase, HostOperand.At(Context, ContextLayout.JumpKey), 8);
             hot.Arithmetic(Alu.Or, 8, HostBase, LinearAddress);
             hot.ArithmeticStore(Alu.Compare, 8, HostOperand.At(Temporary, 0), HostBase);
             byte* toMiss = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
-            hot.Instruction(4, 0xFF, 4, HostOperand.At(Temporary, sizeof(ulong)));
+            hot.Move(HostBase, LinearAddress);
+            hot.ShiftRight(HostBase, 12);
+            hot.ArithmeticImmediate(Alu.And, 4, HostBase, SoftTlb.ExecuteEntries - 1);
+            hot.Load(HostBase, HostOperand.At(Tlb, HostBase, 3, SoftTlb.DataBytes), 8);
+            hot.Arithmetic(Alu.Compare, 8, HostBase, HostOperand.At(Temporary, JumpCacheEntry.MappingOffset));
+            byte* toRemapped = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
+            hot.Instruction(4, 0xFF, 4, HostOperand.At(Temporary, JumpCacheEntry.CodeOffset));
+            Emitter.Patch(toRemapped, hot.Cursor);
             Emitter.Patch(toAttention, hot.Cursor);
             Emitter.Patch(toMiss, hot.Cursor);
             hot.MoveImmediate(ExitNumber, IndirectExit);

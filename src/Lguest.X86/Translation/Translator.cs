@@ -113,7 +113,7 @@ internal sealed unsafe partial class Translator : IDisposable
     public void ForgetBranches() => new Span<JumpCacheEntry>(JumpCache, JumpCacheEntry.Count).Clear();
 
     /// <summary>Translates a block. The caller has made sure that there is room.</summary>
-    /// <param name="source">A flat block that does not cross a page.</param>
+    /// <param name="source">A flat block.</param>
     /// <param name="decoded">Its instructions.</param>
     public void Translate(Block* source, DecodedInstruction* decoded)
     {
@@ -129,6 +129,11 @@ internal sealed unsafe partial class Translator : IDisposable
             hot.LoadAddress(Counter, HostOperand.At(Counter, block->Count), 8);
             flags.Begin(start);
             BeginFloat();
+            current = 0;
+            if (CrossesPage)
+            {
+                WriteCheckOfLastPage();
+            }
             bool ended = false;
             for (current = 0; current < block->Count; current++)
             {
@@ -197,7 +202,7 @@ internal sealed unsafe partial class Translator : IDisposable
             Emitter.Patch((byte*)link.Next, link.FlagsSaved ? target->EntrySaved : target->EntryNative);
             if (link.Kind == CodeExit.LinkAcrossPages)
             {
-                *(ulong*)link.Mapping = ((ulong)target->Frame << 32) | (target->Eip & 0xFFFF_F000);
+                *(ulong*)link.Mapping = ExecuteEntry.Pack(target->Eip, target->Frame);
             }
         }
     }
@@ -258,7 +263,7 @@ internal sealed unsafe partial class Translator : IDisposable
         {
             for (int i = 0; i < block->Count; i++)
             {
-                if (effects[i].Observable || i == pollAt)
+                if (effects[i].Observable || i == pollAt || CrossesPage)
                 {
                     return FlagPlaces.Saved;
                 }
@@ -301,6 +306,35 @@ internal sealed unsafe partial class Translator : IDisposable
             block->EntrySaved = hot.Cursor;
         }
     }
+
+    private bool CrossesPage
+    {
+        get
+        {
+            // SAFETY: as in Translate.
+            unsafe
+            {
+                return ((block->Eip ^ (block->EndEip - 1)) & 0xFFFF_F000) != 0;
+            }
+        }
+    }
+
+    /// <summary>Who comes to an instruction across a page border has made sure of its first page only.</summary>
+    private void WriteCheckOfLastPage()
+    {
+        // SAFETY: as in WriteEdgeAcrossPages.
+        unsafe
+        {
+            uint last = block->EndEip - 1;
+            _ = hot.MoveImmediate64(HostBase, (long)ExecuteEntry.Pack(last, block->LastFrame));
+            hot.ArithmeticStore(Alu.Compare, 8, ExecuteEntryOf(last), HostBase);
+            hot.JumpIf(HostCondition.NotEqual, cold.Cursor);
+            WriteExit(cold, NewRecord(CodeExit.Remapped), flags.Places);
+        }
+    }
+
+    private static HostOperand ExecuteEntryOf(uint linear) => HostOperand.At(
+        Tlb, SoftTlb.DataBytes + (int)((linear >> 12) % SoftTlb.ExecuteEntries * (uint)sizeof(ExecuteEntry)));
 
     private int NewRecord(CodeExit kind)
     {
@@ -452,8 +486,7 @@ internal sealed unsafe partial class Translator : IDisposable
             records[record].Retry = (nint)target;
             records[record].FlagsSaved = saved;
             records[record].Mapping = (nint)emitter.MoveImmediate64(HostBase, nothingIsMappedSo);
-            int entry = SoftTlb.DataBytes + (int)((target >> 12) % SoftTlb.ExecuteEntries * (uint)sizeof(ExecuteEntry));
-            emitter.ArithmeticStore(Alu.Compare, 8, HostOperand.At(Tlb, entry), HostBase);
+            emitter.ArithmeticStore(Alu.Compare, 8, ExecuteEntryOf(target), HostBase);
             byte* toExit = emitter.JumpIf(HostCondition.NotEqual, cold.Cursor);
             if (!saved)
             {
