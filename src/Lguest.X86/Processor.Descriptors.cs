@@ -2,12 +2,14 @@
 // enforced here (Intel SDM volume 3, 5.5 to 5.8). The Host leans on these rules: a Guest in ring 1 is confined by them.
 
 using Lguest.X86.State;
+using Lguest.X86.Translation;
 
 namespace Lguest.X86;
 
 public sealed unsafe partial class Processor
 {
     private const uint DescriptorAccessed = 0x100;
+    private const ushort SelectorLocal = 4;
 
     /// <summary>A descriptor as it stands in its table.</summary>
     internal readonly record struct Descriptor(uint Low, uint High)
@@ -105,8 +107,27 @@ public sealed unsafe partial class Processor
                 throw Fault(Vector.SegmentNotPresent, errorCode);
             }
         }
-        SetSegment(name, MarkAccessed(descriptor, selector).ToSegment(selector));
+        descriptor = MarkAccessed(descriptor, selector);
+        Segment segment = descriptor.ToSegment(selector);
+        SetSegment(name, segment);
+        if ((selector & SelectorLocal) == 0)
+        {
+            NoteLoaded(descriptor, segment);
+        }
     }
+
+    /// <summary>Remembers what a selector in the GDT stands for, for the next time that translated code loads it.</summary>
+    private void NoteLoaded(in Descriptor descriptor, in Segment segment) => context->Descriptors[LoadedDescriptor.Slot(segment.Selector)] = new LoadedDescriptor
+    {
+        Key = ((uint)state->PrivilegeLevel << 16) | segment.Selector,
+        Base = segment.Base,
+        Limit = segment.Limit,
+        Attributes = segment.Attributes,
+        Raw = ((ulong)descriptor.High << 32) | descriptor.Low,
+        IsUnlimited = IsUnlimited(segment) ? (byte)1 : (byte)0,
+        IsFlat = IsFlat(segment) ? (byte)1 : (byte)0,
+        TableLimit = state->Gdtr.Limit,
+    };
 
     /// <summary>Faults unless a descriptor can be the stack segment of a ring.</summary>
     internal void CheckStackDescriptor(in Descriptor descriptor, ushort selector, int ring, byte vector, uint external)

@@ -91,6 +91,7 @@ public sealed unsafe partial class Processor
             while (true)
             {
                 context->Tlb = currentTlb.Data;
+                context->SupervisorTlb = currentSpace.Supervisor.Data;
                 context->JumpKey = (ulong)blockMode << 32;
                 int exit = code.Enter(context, entry);
                 if (exit == Translator.IndirectExit)

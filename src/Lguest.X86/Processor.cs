@@ -88,6 +88,10 @@ public sealed unsafe partial class Processor : IDisposable
             context = (EngineContext*)((start + cacheLine - 1) & -cacheLine);
             state = &context->State;
             context->HostMxcsr = AllMasked;
+            for (int i = 0; i < LoadedDescriptor.Slots; i++)
+            {
+                context->Descriptors[i].Key = LoadedDescriptor.Unused;
+            }
         }
         blocks = new BlockCache(memory);
         fetchReader = new FetchReader(this);

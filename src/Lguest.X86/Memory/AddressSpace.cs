@@ -51,7 +51,7 @@ internal struct ExecuteEntry
 /// <summary>The translations that the processor remembers for one directory and one kind of privilege.</summary>
 internal sealed unsafe class SoftTlb
 {
-    public const int Entries = 1024;
+    public const int Entries = 2048;
     public const int ExecuteEntries = 512;
     private const uint Invalid = 1;
     public const int DataBytes = Entries * 16;

@@ -1,6 +1,7 @@
 // What emitted code can reach besides the Guest's memory: one block of plain memory that R14 points to while a Guest runs. The words
 // that every block touches come first, where a displacement of one byte reaches them; the architectural state follows.
 
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Lguest.X86.State;
 
@@ -49,13 +50,17 @@ internal unsafe struct EngineContext
     /// <summary>Holds a value inside an instruction.</summary>
     public ulong Spilled;
 
-    private readonly ulong unused;
+    /// <summary>Translations with supervisor rights, which descriptors are read with.</summary>
+    public Memory.TlbEntry* SupervisorTlb;
 
     /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 80, so that it is aligned to 16 bytes.</summary>
     public FloatImage Image;
 
     /// <summary>The architectural state.</summary>
     public CpuState State;
+
+    /// <summary>Descriptors that were loaded before, by <see cref="LoadedDescriptor.Slot"/>.</summary>
+    public LoadedDescriptors Descriptors;
 
     /// <summary>There has been no such instruction.</summary>
     public const uint NoX87 = uint.MaxValue;
@@ -94,11 +99,46 @@ internal struct FloatImage
     public Float80Registers Stack;
 }
 
+/// <summary>What loading a segment register with a selector gave last time.</summary>
+internal struct LoadedDescriptor
+{
+    /// <summary>Selector, and the privilege level in the high half; <see cref="Unused"/> when the slot is free.</summary>
+    public uint Key;
+
+    public uint Base;
+    public uint Limit;
+    public uint Attributes;
+
+    /// <summary>The descriptor in the GDT that this came from.</summary>
+    public ulong Raw;
+
+    /// <summary>The segment reaches all 4 GiB from its base, and that from 0.</summary>
+    public byte IsUnlimited, IsFlat;
+
+    /// <summary>Limit of the GDT then.</summary>
+    public uint TableLimit;
+
+    public const uint Unused = uint.MaxValue;
+    public const int Slots = 16, SizeShift = 5;
+    public const int BaseOffset = 4, AttributesOffset = 12, RawOffset = 16, IsUnlimitedOffset = 24, IsFlatOffset = 25, TableLimitOffset = 28;
+
+    /// <summary>Slot of a selector.</summary>
+    public static int Slot(ushort selector) => (selector >> 3) & (Slots - 1);
+}
+
+/// <summary>The slots for loaded descriptors.</summary>
+[InlineArray(LoadedDescriptor.Slots)]
+internal struct LoadedDescriptors
+{
+    private LoadedDescriptor first;
+}
+
 /// <summary>Displacements from R14 to what emitted code uses.</summary>
 internal static class ContextLayout
 {
     public static readonly int Attention, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State,
-        FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled;
+        FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SupervisorTlb, Descriptors,
+        PrivilegeLevel, GdtBase, GdtLimit;
 
     static ContextLayout()
     {
@@ -122,6 +162,11 @@ internal static class ContextLayout
             Image = (int)((byte*)&context.Image - start);
             System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
             HostMxcsr = (int)((byte*)&context.HostMxcsr - start);
+            SupervisorTlb = (int)((byte*)&context.SupervisorTlb - start);
+            Descriptors = (int)((byte*)&context.Descriptors - start);
+            PrivilegeLevel = (int)((byte*)&context.State.PrivilegeLevel - start);
+            GdtBase = (int)((byte*)&context.State.Gdtr.Base - start);
+            GdtLimit = (int)((byte*)&context.State.Gdtr.Limit - start);
             Spilled = (int)((byte*)&context.Spilled - start);
             SystemFlags = (int)((byte*)&context.State.SystemFlags - start);
             Mxcsr = (int)((byte*)&context.State.Fpu.Mxcsr - start);
@@ -129,14 +174,16 @@ internal static class ContextLayout
         }
     }
 
-    /// <summary>Displacement of a segment register's selector.</summary>
-    public static int Selector(int segment)
+    /// <summary>Displacements of a segment register's base (its limit follows), attributes and selector.</summary>
+    public static (int Base, int Attributes, int Selector) Segment(int number)
     {
         // SAFETY: as in the constructor.
         unsafe
         {
             EngineContext context;
-            return (int)((byte*)&((Segment*)&context.State.Segments)[segment].Selector - (byte*)&context);
+            Segment* segment = (Segment*)&context.State.Segments + number;
+            byte* start = (byte*)&context;
+            return ((int)((byte*)&segment->Base - start), (int)((byte*)&segment->Attributes - start), (int)((byte*)&segment->Selector - start));
         }
     }
 

@@ -14,7 +14,7 @@ internal enum InlineForm : byte
     Called,
     Nothing, Move, MoveExtended, LoadAddress, Exchange,
     Arithmetic, Test, Increment, Negate, Complement, Shift, ShiftDouble, Multiply, MultiplyWide, Divide,
-    SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry, FlagsInAh, String, RepeatedString, Direction, PushSegment,
+    SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry, FlagsInAh, String, RepeatedString, Direction, PushSegment, LoadSegment,
     SetCondition, ConditionalMove, Push, Pop, Leave,
     X87, X87Control, Simd,
     Jump, JumpIf, Call, Return, JumpIndirect, CallIndirect,
@@ -54,7 +54,7 @@ internal static class InlineForms
         bool memory = form is InlineForm.Push or InlineForm.Pop or InlineForm.Leave or InlineForm.Call or InlineForm.CallIndirect
                 or InlineForm.Return or InlineForm.Divide
                 or InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd or InlineForm.String
-                or InlineForm.RepeatedString or InlineForm.Direction or InlineForm.PushSegment
+                or InlineForm.RepeatedString or InlineForm.Direction or InlineForm.PushSegment or InlineForm.LoadSegment
             || (form is not (InlineForm.LoadAddress or InlineForm.Nothing) && HasMemory(i));
         return new InlineEffects(form, (i.RflagsRead & Status) != 0, writes, writes && all, memory);
     }
@@ -75,7 +75,9 @@ internal static class InlineForms
             case Mnemonic.Nop or Mnemonic.Pause or Mnemonic.Endbr32:
                 return InlineForm.Nothing;
             case Mnemonic.Mov:
-                return InlineForm.Move;
+                return IsSegmentLoad(i) ? InlineForm.LoadSegment : InlineForm.Move;
+            case Mnemonic.Pop when i.StackPointerIncrement == 4 && IsSegmentLoad(i):
+                return InlineForm.LoadSegment;
             case Mnemonic.Movzx or Mnemonic.Movsx:
                 return i.Op0Register.IsGPR32() ? InlineForm.MoveExtended : InlineForm.Called;
             case Mnemonic.Lea:
@@ -161,6 +163,9 @@ internal static class InlineForms
         return i.Code is >= Code.Seto_rm8 and <= Code.Setg_rm8 ? InlineForm.SetCondition : InlineFloat.Find(i);
     }
 
+    private static bool IsSegmentLoad(in Instruction i) =>
+        i.Op0Kind == OpKind.Register && i.Op0Register is Register.ES or Register.DS or Register.FS or Register.GS;
+
     /// <summary>Neither with 16-bit addresses nor from a segment with a base of its own.</summary>
     private static bool IsPlainString(in Instruction i)
     {
@@ -199,7 +204,8 @@ internal static class InlineForms
             if (kind == OpKind.Register)
             {
                 Register register = i.GetOpRegister(operand);
-                if (!register.IsGPR() && form is not (InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd or InlineForm.PushSegment))
+                if (!register.IsGPR() && form is not (InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd or InlineForm.PushSegment
+                    or InlineForm.LoadSegment))
                 {
                     return false;
                 }

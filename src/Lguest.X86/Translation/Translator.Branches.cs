@@ -30,15 +30,6 @@ internal sealed unsafe partial class Translator
         MoveStackPointer(HostOperand.At(LinearAddress, 0));
     }
 
-    private void WritePushSegment(in Instruction i)
-    {
-        HostOperand to = FindStack(GuestEsp, -4, true);
-        int selector = ContextLayout.Selector(i.Op0Register - Register.ES);
-        BeforeWrite(GuestEsp);
-        hot.Instruction(4, 0x0FB7, (int)Temporary, HostOperand.At(Context, selector));
-        WritePushed(to, Temporary);
-    }
-
     private void WritePushed(in HostOperand to, HostRegister value)
     {
         hot.Store(to, value);

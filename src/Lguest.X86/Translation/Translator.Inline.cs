@@ -81,6 +81,7 @@ internal sealed unsafe partial class Translator
             case InlineForm.String: WriteString(i); return false;
             case InlineForm.RepeatedString: WriteRepeatedString(i); return false;
             case InlineForm.Direction: WriteDirection(i); return false;
+            case InlineForm.LoadSegment: WriteLoadSegment(i); return false;
             case InlineForm.PushSegment: WritePushSegment(i); return false;
             case InlineForm.SetCondition: WriteSetCondition(i); return false;
             case InlineForm.ConditionalMove: WriteConditionalMove(i); return false;

@@ -54,6 +54,8 @@ internal sealed unsafe partial class Translator
             WriteIndirectBranch();
             arena.Align();
             WriteX87Carriers();
+            arena.Align();
+            WriteFindDescriptor();
         }
     }
 
