@@ -92,23 +92,7 @@ public class CommandTests
         Assert.InRange((process.TotalProcessorTime - before).TotalSeconds, 0, 0.3);
     }
 
-    private static async Task<(int Status, string Output, string Errors)> PipeAsync(string input)
-    {
-        using Process process = Process.Start(new ProcessStartInfo(Command)
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!;
-        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(4));
-        using CancellationTokenRegistration kill = patience.Token.Register(process.Kill);
-        Task<string> output = process.StandardOutput.ReadToEndAsync(CancellationToken.None);
-        Task<string> errors = process.StandardError.ReadToEndAsync(CancellationToken.None);
-        await process.StandardInput.WriteAsync(input.AsMemory(), patience.Token);
-        process.StandardInput.Close();
-        await process.WaitForExitAsync(CancellationToken.None);
-        return (process.ExitCode, (await output).Replace("\r\n", "\n"), await errors);
-    }
+    private static Task<(int Status, string Output, string Errors)> PipeAsync(string input) => PipedProcess.RunAsync(Command, [], input);
 
     private static async Task<PseudoTerminal> AtPromptAsync()
     {

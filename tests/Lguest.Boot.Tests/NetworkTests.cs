@@ -1,6 +1,5 @@
 // Networks with a real Linux at one end or at all (ABI 10.11): what a user would do with them.
 
-using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -76,7 +75,7 @@ public sealed class NetworkTests : IDisposable
         string network = Path.Combine(folder.FullName, "network");
         await using BootedGuest sender = await StartMemberAsync(1, new SharedNetworkOptions(network), new BlockDeviceOptions(disk) { Access = BlockAccess.ReadOnly });
         await sender.ExecuteAsync("nc -l -p 5000 </dev/lgba >/dev/null & true");
-        (int status, string output, string errors) = await RunAsync(
+        (int status, string output, string errors) = await PipedProcess.RunAsync(
             "dotnet", [CommandFile, "run", $"--sharenet={network}"], $"ifconfig eth0 192.168.77.2 up; {Fetch}; poweroff -f\n");
         Assert.Equal((0, ""), (status, errors));
         Assert.Contains(sum, output);
@@ -137,25 +136,7 @@ public sealed class NetworkTests : IDisposable
             folder.UnixFileMode |= UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
             command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", .. command];
         }
-        return RunAsync(command[0], command[1..], input);
-    }
-
-    private static async Task<(int Status, string Output, string Errors)> RunAsync(string program, string[] arguments, string input)
-    {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments)
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!;
-        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(4));
-        using CancellationTokenRegistration kill = patience.Token.Register(process.Kill);
-        Task<string> output = process.StandardOutput.ReadToEndAsync(CancellationToken.None);
-        Task<string> errors = process.StandardError.ReadToEndAsync(CancellationToken.None);
-        await process.StandardInput.WriteAsync(input.AsMemory(), patience.Token);
-        process.StandardInput.Close();
-        await process.WaitForExitAsync(CancellationToken.None);
-        return (process.ExitCode, await output, await errors);
+        return PipedProcess.RunAsync(command[0], command[1..], input);
     }
 
     private static int Port(TcpListener server) => ((IPEndPoint)server.LocalEndpoint).Port;
