@@ -66,6 +66,7 @@ internal static partial class NetworkBenchmark
         await guest.ExecuteAsync("until ifconfig eth0 | grep -q 'addr:10.0.2.15'; do sleep 0.1; done");
         await ServeAsync(guest);
 
+        long before = guest.Machine.Statistics.Instructions;
         Task<TimeSpan> download = guest.ExecuteAsync($"wget -q -O /dev/null http://10.0.2.2:{((IPEndPoint)server.LocalEndpoint).Port}/");
         using (TcpClient client = await server.AcceptTcpClientAsync())
         {
@@ -74,6 +75,7 @@ internal static partial class NetworkBenchmark
             await client.GetStream().WriteAsync(new byte[Megabytes << 20]);
         }
         Print("user network, host to Guest", await download, copies: 4);
+        PrintInstructions();
 
         using (var client = new TcpClient())
         {
@@ -82,9 +84,17 @@ internal static partial class NetworkBenchmark
             await client.GetStream().WriteAsync("GET /file HTTP/1.0\r\n\r\n"u8.ToArray());
             await client.GetStream().CopyToAsync(Stream.Null);
             Print("user network, Guest to host", watch.Elapsed, copies: 3);
+            PrintInstructions();
         }
 
         Console.WriteLine($"  user network, ping: {await PingAsync(guest, "10.0.2.2")}");
+
+        void PrintInstructions()
+        {
+            long now = guest.Machine.Statistics.Instructions;
+            Console.WriteLine($"    {(now - before) / (double)(Megabytes << 20):F1} instructions of the Guest a byte");
+            before = now;
+        }
     }
 
     private static async Task MeasureSharedAsync(string folder, string file, string name, int copies)
