@@ -9,7 +9,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.Bench;
 
-/// <summary>MIPS of the interpreter on fixed loops.</summary>
+/// <summary>MIPS of each engine on fixed loops.</summary>
 internal static class LoopBenchmarks
 {
     private const uint CodeAddress = 0x10000;
@@ -18,26 +18,34 @@ internal static class LoopBenchmarks
     /// <summary>Runs and prints all loops.</summary>
     public static void Run()
     {
-        Print("integer loop", Integer, 200_000_000);
-        Print("memory loop", Memory, 100_000_000);
-        Print("x87 loop", X87, 20_000_000);
+        foreach (EngineKind engine in (ReadOnlySpan<EngineKind>)[EngineKind.Interpreter, EngineKind.Translator])
+        {
+            if (engine == EngineKind.Translator && !Engines.CanTranslate(out string? whyNot))
+            {
+                Console.WriteLine(whyNot);
+                return;
+            }
+            Print("integer loop", Integer, 200_000_000, engine);
+            Print("memory loop", Memory, 100_000_000, engine);
+            Print("x87 loop", X87, 20_000_000, engine);
+        }
     }
 
-    private static void Print(string name, Action<Assembler> loop, long instructions)
+    private static void Print(string name, Action<Assembler> loop, long instructions, EngineKind engine)
     {
         double best = 0;
         for (int round = 0; round < 3; round++)
         {
-            best = Math.Max(best, Measure(loop, instructions));
+            best = Math.Max(best, Measure(loop, instructions, engine));
         }
-        Console.WriteLine($"{name,-14} {best,8:F1} MIPS");
+        Console.WriteLine($"{name,-14} {engine.ToString().ToLowerInvariant(),-12} {best,8:F1} MIPS");
     }
 
     /// <summary>Runs a loop for about a number of instructions; a HLT in ring 0 ends it.</summary>
-    private static double Measure(Action<Assembler> loop, long instructions)
+    private static double Measure(Action<Assembler> loop, long instructions, EngineKind engine)
     {
         using var memory = new MachineMemory(1024, 16);
-        using var processor = new Processor(memory, new ProcessorOptions { HostOwnsRing0 = false });
+        using var processor = new Processor(memory, new ProcessorOptions { HostOwnsRing0 = false, Engine = engine });
         var assembler = new Assembler(32);
         loop(assembler);
         var code = new MemoryStream();
@@ -49,7 +57,6 @@ internal static class LoopBenchmarks
         processor.State.General[(int)Register32.Ecx] = (uint)(instructions / 10);
         var watch = Stopwatch.StartNew();
         processor.Run();
-        foreach (var p in processor.CodeExits) Console.WriteLine(p);
         return processor.InstructionCount / watch.Elapsed.TotalSeconds / 1e6;
     }
 

@@ -29,7 +29,18 @@ public sealed unsafe partial class Processor
     }
 
     /// <summary>Instructions completed since the processor was made.</summary>
-    public long InstructionCount => context->InstructionCount;
+    /// <remarks>
+    /// May be asked by any thread. Translated code counts in a register, so while the processor runs the answer may be old; but asking
+    /// calls the count home within microseconds, and who asks again hears it.
+    /// </remarks>
+    public long InstructionCount
+    {
+        get
+        {
+            Interlocked.Exchange(ref context->Attention, 1);
+            return Volatile.Read(ref context->InstructionCount);
+        }
+    }
 
     /// <summary>Runs until a gate leads into the Host's ring, the processor halts or shuts down.</summary>
     public ProcessorExit Run()

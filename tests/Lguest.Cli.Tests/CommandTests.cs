@@ -155,7 +155,7 @@ public sealed class CommandTests : IDisposable
 
     [Fact]
     public async Task VerboseTellsTheEngine() =>
-        Assert.Contains("engine interpreter", (await CommandProcess.RunAsync("", "run", "--kernel", powerOff.Path, "--memory", "4M", "-v")).Errors);
+        Assert.Contains($"engine {ExpectedEngine.Name}", (await CommandProcess.RunAsync("", "run", "--kernel", powerOff.Path, "--memory", "4M", "-v")).Errors);
 
     [Fact]
     public async Task WithoutATerminalStandardInputIsTheConsoleAsItIs()

@@ -545,33 +545,6 @@ public sealed unsafe partial class Processor
         }
     }
 
-    /// <summary>Executes an instruction of a block by its reference handler.</summary>
-    /// <param name="block">The block.</param>
-    /// <param name="instruction">Number of the instruction in it.</param>
-    /// <param name="mayGoOn">Whether the block can go on behind it.</param>
-    /// <returns>True when the block can go on behind it; otherwise EIP says where to go on and the counts are right.</returns>
-    private bool RunReference(Block* block, int instruction, bool mayGoOn)
-    {
-        // SAFETY: the instruction belongs to the block, whose instructions follow its operations.
-        unsafe
-        {
-            DecodedInstruction* decoded = InstructionOf(block, instruction);
-            uint next = decoded->Instruction.NextIP32;
-            uncounted = block->Count - instruction;
-            state->Eip = next - (uint)decoded->Instruction.Length;
-            NextEip = next;
-            handlers[decoded->Handler](this, in decoded->Instruction);
-            state->Eip = NextEip;
-            bool goOn = !leaveBlocks && NextEip == next && mayGoOn;
-            if (!goOn)
-            {
-                context->InstructionCount -= uncounted - 1;
-            }
-            uncounted = 0;
-            return goOn;
-        }
-    }
-
     /// <summary>Loads a memory operand that the soft-TLB cannot serve: it crosses a page, is watched, or nobody answers there.</summary>
     private void LoadTemporarySlowly(Block* block, Op* op, uint address)
     {
@@ -583,27 +556,6 @@ public sealed unsafe partial class Processor
             state->Eip = decoded->Instruction.NextIP32 - (uint)decoded->Instruction.Length;
             state->General[Temporary] = op->Code == OpCode.LoadTemporary32 ? ReadLinear<uint>(address) : ReadLinear<byte>(address);
             uncounted = 0;
-        }
-    }
-
-    /// <summary>Leaves a block before one of its instructions: EIP and counts become those of that instruction.</summary>
-    private void LeaveAt(Block* block, int instruction)
-    {
-        // SAFETY: as in RunReference.
-        unsafe
-        {
-            DecodedInstruction* decoded = InstructionOf(block, instruction);
-            state->Eip = decoded->Instruction.NextIP32 - (uint)decoded->Instruction.Length;
-            context->InstructionCount -= block->Count - instruction;
-        }
-    }
-
-    private static DecodedInstruction* InstructionOf(Block* block, int instruction)
-    {
-        // SAFETY: behind its OpCount operations a block holds its Count instructions.
-        unsafe
-        {
-            return (DecodedInstruction*)((Op*)(block + 1) + block->OpCount) + instruction;
         }
     }
 }
