@@ -1,5 +1,5 @@
 // Prints what the machine is worth: `bench loops`, `bench boot`, `bench block`, `bench net`, or all with no argument. And what it stands:
-// `bench many` runs sixteen Guests at once, `bench hostile` those that want to break out.
+// `bench many` runs sixteen Guests at once, `bench hostile` those that want to break out. `bench peers` compares with QEMU and with the host.
 
 using Lguest.Bench;
 
@@ -23,7 +23,9 @@ switch (args.FirstOrDefault())
         return await ManyGuestsBenchmark.RunAsync();
     case "hostile":
         return HostileBenchmark.Run(args.AsSpan(1));
+    case "peers":
+        return await PeersBenchmark.RunAsync(args.AsMemory(1));
     default:
-        Console.Error.WriteLine($"bench: there is no benchmark '{args[0]}'; there are: loops, boot, block, net, many, hostile");
+        Console.Error.WriteLine($"bench: there is no benchmark '{args[0]}'; there are: loops, boot, block, net, many, hostile, peers");
         return 1;
 }
