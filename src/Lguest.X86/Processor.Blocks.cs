@@ -56,7 +56,7 @@ public sealed unsafe partial class Processor : ICodeTracker
     /// <summary>Finds or decodes the block at EIP.</summary>
     /// <param name="link">Where to remember the block for next time, or null.</param>
     /// <returns>Null when the code cannot be fetched; the exception is noted.</returns>
-    private Block* FindBlock(Block** link)
+    internal Block* FindBlock(Block** link)
     {
         // SAFETY: the cache's blocks stay in place until it is emptied, which Decode reports by the flush count.
         unsafe

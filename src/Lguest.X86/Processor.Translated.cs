@@ -16,6 +16,9 @@ public sealed unsafe partial class Processor
 
     private readonly Translator? translator;
     private bool stoppedAtHotBlock;
+
+    /// <summary>The translator, or null when the interpreter executes everything.</summary>
+    internal Translator? Translator => translator;
     private readonly long[] codeExits = new long[Enum.GetValues<CodeExit>().Length];
 
     /// <summary>How often translated code has returned to C#, by reason.</summary>

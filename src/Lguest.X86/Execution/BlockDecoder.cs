@@ -3,10 +3,11 @@
 // for each block, so it may cost something.
 //
 // M:020 The interpreter executes a few hundred million instructions a second, a real processor a few thousand million. What it cannot get
-// rid of is the dispatch: for each small operation, fetch it and jump to its case. A translator would write out the machine code of a
-// block once, one piece behind the other, and then there is nothing left to dispatch. Everything it needs is there: blocks, the soft-TLB
-// whose hit path is a few instructions, and reference handlers to call for all that it does not know. The test for it is there as well:
-// the same random programs must end in the same state. :*
+// rid of is the dispatch: for each small operation, fetch it and jump to its case. The translator did away with that, and what is left to
+// win lies between its blocks. They are short, four or five instructions, and at each border it forgets what it knew: where the flags can
+// be had from, which page the stack is in, that ESI has not changed since it was looked up. Let it write whole loops at once. Then a
+// register that is only counted needs one probe for a page of elements. How do you make sure that a fault in the middle of it still shows
+// the Guest exactly what it would have seen? The test for it is there: the same random programs must end in the same state. :*
 
 using Iced.Intel;
 using Lguest.X86.Instructions;

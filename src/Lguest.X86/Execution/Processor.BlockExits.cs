@@ -46,7 +46,7 @@ public sealed unsafe partial class Processor
         }
     }
 
-    private static DecodedInstruction* InstructionOf(Block* block, int instruction)
+    internal static DecodedInstruction* InstructionOf(Block* block, int instruction)
     {
         // SAFETY: behind its OpCount operations a block holds its Count instructions.
         unsafe

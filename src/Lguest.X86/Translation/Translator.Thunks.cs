@@ -23,6 +23,20 @@ internal sealed unsafe partial class Translator
     private delegate* unmanaged<EngineContext*, void> loadX87;
     private delegate* unmanaged<EngineContext*, void> storeX87;
 
+    /// <summary>Name of a piece of code that all blocks share, by its address in the write view; null for other addresses.</summary>
+    public string? NameOf(nint address)
+    {
+        // SAFETY: the addresses are only compared.
+        unsafe
+        {
+            return address == (nint)exitWithNativeFlags ? "leave with native flags"
+                : address == (nint)exitWithSavedFlags ? "leave with saved flags"
+                : address == (nint)indirectBranch ? "indirect branch"
+                : address == (nint)findDescriptor ? "find descriptor"
+                : null;
+        }
+    }
+
     /// <summary>Runs translated code until it leaves.</summary>
     /// <param name="context">The processor's.</param>
     /// <param name="code">Address of a block's code, or of a place in it that an exit record names.</param>

@@ -87,6 +87,9 @@ internal sealed unsafe partial class Translator : IDisposable
         }
     }
 
+    /// <summary>Where the code is.</summary>
+    public CodeArena Arena => arena;
+
     /// <summary>Whether a block can be translated without dropping the others.</summary>
     public bool HasRoom => arena.HasRoom;
 
