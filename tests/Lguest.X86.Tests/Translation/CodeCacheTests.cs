@@ -1,0 +1,126 @@
+using Iced.Intel;
+using Lguest.X86.State;
+using Lguest.X86.Tests.Oracles;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Lguest.X86.Tests.Translation;
+
+/// <summary>The code cache is bounded, and nobody notices but who counts.</summary>
+public sealed class CodeCacheTests
+{
+    [Fact]
+    public void AProgramLargerThanTheCacheRunsRight()
+    {
+        const int blocks = 6000;
+        const int rounds = 3;
+        using var machine = new TestMachine(new ProcessorOptions
+        {
+            HostOwnsRing0 = false,
+            Engine = EngineKind.Translator,
+            TranslateAfter = 0,
+            CodeCacheBytes = 256 << 10,
+        });
+        machine.Load(a =>
+        {
+            Label again = a.CreateLabel();
+            a.mov(ecx, rounds);
+            a.Label(ref again);
+            for (int i = 0; i < blocks; i++)
+            {
+                Label next = a.CreateLabel();
+                a.add(eax, i);
+                a.jmp(next);
+                a.Label(ref next);
+                a.xor(__dword_ptr[0x20_0000 + (i % 64 * 4)], eax);
+            }
+            a.dec(ecx);
+            a.jnz(again);
+            a.hlt();
+        });
+        Assert.Equal(ExitKind.Halt, machine.Processor.Run().Kind);
+        uint expected = 0;
+        uint[] words = new uint[64];
+        for (int round = 0; round < rounds; round++)
+        {
+            for (uint i = 0; i < blocks; i++)
+            {
+                expected += i;
+                words[i % 64] ^= expected;
+            }
+        }
+        Assert.Equal(expected, machine.State.General[(int)Register32.Eax]);
+        for (uint i = 0; i < 64; i++)
+        {
+            Assert.Equal(words[i], machine.Memory.Read<uint>(0x20_0000 + (i * 4)));
+        }
+        Assert.True(machine.Processor.Translator!.Flushes > rounds, $"{machine.Processor.Translator.Flushes} flushes");
+    }
+
+    public static TheoryData<string> Loops => ["to itself", "counted", "memory", "indirect", "calls", "flags only"];
+
+    [Theory]
+    [MemberData(nameof(Loops))]
+    public async Task AnotherThreadBreaksEveryLoop(string kind)
+    {
+        using var machine = new TestMachine(new ProcessorOptions { HostOwnsRing0 = true, Engine = EngineKind.Translator, TranslateAfter = 0 });
+        Processor processor = machine.Processor;
+        machine.SetPrivilegeLevel(3);
+        // Gate 0x20 leads to ring 0, which is the caller of Run.
+        const uint table = 0x1000;
+        machine.Memory.Write(table + 8, 0x00CF_9B00_0000_FFFFul);
+        machine.State.Gdtr = new DescriptorTable { Base = table, Limit = 0xFF };
+        machine.State.Idtr = new DescriptorTable { Base = table + 0x100, Limit = 0x7FF };
+        machine.Memory.Write(table + 0x100 + (0x20 * 8), 0x0000_8E00_0008_0000ul);
+        machine.State.SystemFlags |= Eflags.Interrupt;
+        machine.Load(a => WriteLoop(a, kind));
+        Task<ProcessorExit> run = Task.Run(processor.Run, TestContext.Current.CancellationToken);
+        await Task.Delay(50, TestContext.Current.CancellationToken);
+        Assert.False(run.IsCompleted);
+        long before = processor.InstructionCount;
+        processor.RequestInterrupt(0x20);
+        ProcessorExit exit = await run.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        Assert.Equal((ExitKind.HostRing, (byte)0x20), (exit.Kind, exit.Vector));
+        Assert.True(processor.InstructionCount > before);
+    }
+
+    private static void WriteLoop(Assembler a, string kind)
+    {
+        const uint moveBytes = 5;
+        Label top = a.CreateLabel();
+        Label other = a.CreateLabel();
+        a.mov(esi, 0x20_0000);
+        a.mov(esp, 0x30_0000);
+        a.mov(edi, TestMachine.CodeAddress + (3 * moveBytes));
+        a.Label(ref top);
+        switch (kind)
+        {
+            case "to itself":
+                a.jmp(top);
+                break;
+            case "counted":
+                a.add(eax, ecx);
+                a.dec(ecx);
+                a.jmp(top);
+                break;
+            case "memory":
+                a.inc(__dword_ptr[esi]);
+                a.mov(eax, __[esi]);
+                a.test(eax, eax);
+                a.jmp(top);
+                break;
+            case "indirect":
+                a.jmp(edi);
+                break;
+            case "calls":
+                a.call(other);
+                a.jmp(top);
+                a.Label(ref other);
+                a.ret();
+                break;
+            default:
+                a.stc();
+                a.jc(top);
+                break;
+        }
+    }
+}
