@@ -64,7 +64,10 @@ public sealed unsafe partial class Processor
             fpu.ValidTags = image->ValidTags;
             for (int i = 0; i < 8; i++)
             {
-                fpu.St(i) = new Float80(image->Stack[i].SignExponent, image->Stack[i].Significand);
+                // Part by part: the bytes between two registers are nobody's, and stay zero for those who compare states byte by byte.
+                ref Float80 register = ref fpu.St(i);
+                register.Significand = image->Stack[i].Significand;
+                register.SignExponent = image->Stack[i].SignExponent;
             }
             if (context->LastX87Eip != EngineContext.NoX87)
             {

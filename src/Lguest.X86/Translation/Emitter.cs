@@ -264,17 +264,16 @@ internal sealed unsafe class Emitter
         Immediate(size, value);
     }
 
-    public void ShiftLeft(HostRegister register, int count)
+    /// <summary>A shift or rotate by its number in the encoding.</summary>
+    public void Shift(int operation, HostRegister register, int count)
     {
-        Instruction(4, 0xC1, 4, register);
+        Instruction(4, 0xC1, operation, register);
         Byte(count);
     }
 
-    public void ShiftRight(HostRegister register, int count)
-    {
-        Instruction(4, 0xC1, 5, register);
-        Byte(count);
-    }
+    public void ShiftLeft(HostRegister register, int count) => Shift(4, register, count);
+
+    public void ShiftRight(HostRegister register, int count) => Shift(5, register, count);
 
     /// <summary>A jump with a 32-bit distance; returns where the distance is.</summary>
     public byte* Jump(byte* target)

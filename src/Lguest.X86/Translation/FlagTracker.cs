@@ -28,7 +28,7 @@ internal enum FlagPlaces
 /// <summary>What an instruction that can be done again for its flags did.</summary>
 internal enum ReplayKind : byte
 {
-    None, Add, Subtract, Compare, Test, Increment, Decrement,
+    None, Add, Subtract, Compare, Test, Increment, Decrement, RotateLeft, RotateRight,
 }
 
 /// <summary>An instruction that can be done again for its flags.</summary>
@@ -47,7 +47,10 @@ internal sealed class FlagTracker(Emitter hot)
     /// <summary>Where the flags are.</summary>
     public FlagPlaces Places { get; private set; }
 
-    private bool ReplayNeedsCarry => source.Kind is ReplayKind.Increment or ReplayKind.Decrement;
+    /// <summary>INC and DEC take the carry from the saved flags, rotates everything but the carry and the overflow.</summary>
+    private static bool IsPartial(ReplayKind kind) => kind >= ReplayKind.Increment;
+
+    private static bool IsRotate(ReplayKind kind) => kind >= ReplayKind.RotateLeft;
 
     /// <summary>Begins a block.</summary>
     public void Begin(FlagPlaces places)
@@ -108,15 +111,19 @@ internal sealed class FlagTracker(Emitter hot)
         Places = !needed ? FlagPlaces.Dead : FlagPlaces.Native | (how.Kind == ReplayKind.None ? 0 : FlagPlaces.Replay);
     }
 
-    /// <summary>Whether INC and DEC may spoil the carry in the host's register, because it can be had elsewhere.</summary>
-    public bool HasCarryElsewhere => (Places & FlagPlaces.Saved) != 0 || ((Places & FlagPlaces.Replay) != 0 && ReplayNeedsCarry);
+    /// <summary>
+    /// Whether RAX has the flags that an instruction leaves alone. They may be older than the last instruction, if that was of the same
+    /// kind: it left the same ones alone.
+    /// </summary>
+    public bool HasOthersSaved(ReplayKind kind) => (Places & FlagPlaces.Saved) != 0
+        || ((Places & FlagPlaces.Replay) != 0 && IsPartial(source.Kind) && IsRotate(source.Kind) == IsRotate(kind));
 
-    /// <summary>INC or DEC has put its flags into the host's register, its carry being there (or else in RAX).</summary>
-    public void ProducedWithoutCarry(bool needed, FlagSource how, bool carryIsNative, bool carryIsSaved)
+    /// <summary>INC, DEC or a rotate has put its flags into the host's register, beside the others if these were there.</summary>
+    public void ProducedPart(bool needed, FlagSource how, bool othersAreNative, bool othersAreSaved)
     {
         source = how;
         Places = !needed ? FlagPlaces.Dead
-            : (carryIsNative ? FlagPlaces.Native : 0) | (carryIsSaved ? FlagPlaces.Replay : 0);
+            : (othersAreNative ? FlagPlaces.Native : 0) | (othersAreSaved ? FlagPlaces.Replay : 0);
     }
 
     /// <summary>A register is about to change: what cannot be replayed any more must be kept in another way.</summary>
@@ -180,6 +187,15 @@ internal sealed class FlagTracker(Emitter hot)
                 emitter.RestoreFlags();
                 emitter.LoadAddress(temporary, HostOperand.At(source.Left, increment ? -1 : 1));
                 emitter.Instruction(4, 0xFF, increment ? 0 : 1, temporary);
+                break;
+            case ReplayKind.RotateLeft or ReplayKind.RotateRight:
+                const int left = 0;
+                const int right = 1;
+                bool wasLeft = source.Kind == ReplayKind.RotateLeft;
+                emitter.Move(temporary, source.Left);
+                emitter.Shift(wasLeft ? right : left, temporary, source.Immediate);
+                emitter.RestoreFlags();
+                emitter.Shift(wasLeft ? left : right, temporary, source.Immediate);
                 break;
         }
     }

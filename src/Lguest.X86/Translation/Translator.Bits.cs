@@ -20,6 +20,11 @@ internal sealed unsafe partial class Translator
             Mnemonic.Sar => 7,
             _ => 4,
         };
+        if (extension <= RotateRight && size == 4 && i.Op0Kind == OpKind.Register && i.Op1Kind != OpKind.Register)
+        {
+            WriteRotate(i, extension);
+            return;
+        }
         HostOperand operand = Operand(i, 0, size, true);
         NativeIf(effects[current].ReadsFlags || (Needed && !effects[current].WritesAllFlags));
         if (operand.Register != HostRegister.None)
@@ -37,6 +42,18 @@ internal sealed unsafe partial class Translator
             hot.Byte((int)i.GetImmediate(1) & 31);
         }
         flags.Produced(Needed);
+    }
+
+    private const int RotateRight = 1;
+
+    private void WriteRotate(in Instruction i, int extension)
+    {
+        int count = (int)i.GetImmediate(1) & 31;
+        HostRegister register = Map(i.Op0Register);
+        var how = new FlagSource(extension == RotateRight ? ReplayKind.RotateRight : ReplayKind.RotateLeft, register, Immediate: count);
+        (bool native, bool saved) = BeforePart(how);
+        hot.Shift(extension, register, count);
+        flags.ProducedPart(Needed, how, native, saved);
     }
 
     private void WriteShiftDouble(in Instruction i)

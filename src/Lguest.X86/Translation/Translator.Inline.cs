@@ -324,16 +324,23 @@ internal sealed unsafe partial class Translator
             return;
         }
         HostRegister register = Map(i.Op0Register);
-        bool native = (flags.Places & FlagPlaces.Native) != 0;
-        bool elsewhere = flags.HasCarryElsewhere;
-        if (Needed && !native && !elsewhere)
+        var how = new FlagSource(increment ? ReplayKind.Increment : ReplayKind.Decrement, register);
+        (bool native, bool saved) = BeforePart(how);
+        hot.Instruction(4, opcode, extension, register);
+        flags.ProducedPart(Needed, how, native, saved);
+    }
+
+    /// <summary>Prepares an instruction on a register that leaves some flags alone: they must be somewhere, if anybody may ask.</summary>
+    private (bool Native, bool Saved) BeforePart(FlagSource how)
+    {
+        bool saved = flags.HasOthersSaved(how.Kind);
+        if (Needed && !saved)
         {
             flags.EnsureNative();
-            native = true;
         }
-        flags.BeforeWrite(register, overwrites: true);
-        hot.Instruction(4, opcode, extension, register);
-        flags.ProducedWithoutCarry(Needed, new FlagSource(increment ? ReplayKind.Increment : ReplayKind.Decrement, register), native, elsewhere);
+        bool native = (flags.Places & FlagPlaces.Native) != 0;
+        flags.BeforeWrite(how.Left, overwrites: true);
+        return (native, saved);
     }
 
     private void WriteUnary(in Instruction i, int extension)
