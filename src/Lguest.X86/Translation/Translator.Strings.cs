@@ -76,9 +76,10 @@ internal sealed unsafe partial class Translator
         {
             int size = i.MemorySize.GetSize();
             bool loads = Loads(i);
-            BeforeWrite(HostRegister.Rcx);
-            BeforeWrite(HostRegister.Rsi);
-            BeforeWrite(HostRegister.Rdi);
+            // The ways out below show the flags, even where nothing behind the instruction needs them.
+            flags.BeforeWrite(HostRegister.Rcx);
+            flags.BeforeWrite(HostRegister.Rsi);
+            flags.BeforeWrite(HostRegister.Rdi);
             WriteCallIfDownwards();
             hot.Test(4, HostRegister.Rcx, HostRegister.Rcx);
             byte* toEnd = hot.JumpIf(HostCondition.Equal, hot.Cursor);
