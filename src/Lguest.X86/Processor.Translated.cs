@@ -127,11 +127,14 @@ public sealed unsafe partial class Processor
                         uint address = context->Address;
                         if ((address & 0xFFF) + record.Size <= MachineMemory.FrameSize)
                         {
-                            if (!TryFillData(currentTlb, address, write, out _))
+                            long flushes = code.Flushes;
+                            bool filled = TryFillData(currentTlb, address, write, out _);
+                            // Marking a table's entry as used may have changed code there, and a full cache drops everything for that.
+                            if (!filled || flushes != code.Flushes)
                             {
                                 BringHome(code);
                                 LeaveAt(record.Block, record.Instruction);
-                                return TranslatedEnd.Fault;
+                                return filled ? TranslatedEnd.Interpret : TranslatedEnd.Fault;
                             }
                             TlbEntry* found = Entry(currentTlb.Data, address);
                             if ((write ? found->WriteTag : found->ReadTag) == (address & PageMask))

@@ -9,6 +9,9 @@ namespace Lguest.X86.Tests.Translation;
 
 public sealed class HostileCodeTests
 {
+    /// <summary>What leaves room for one block of the largest size, and little more.</summary>
+    private const int SmallestCache = 256 * 1024;
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -55,5 +58,60 @@ public sealed class HostileCodeTests
             a.hlt();
         }));
         Assert.Equal(remapped ? 0x40u : 0, m.State.Segments[(int)SegmentName.FS].Base);
+    }
+
+    [Fact]
+    public void APageWalkThatChangesCodeInAPageTableDoesNotGoOnInCodeThatWasDropped()
+    {
+        using var m = new SystemMachine(paging: true, codeCacheBytes: SmallestCache);
+        // As a table's entry: a page that was not accessed yet. As code: ADD EAX, EAX and HLT; once accessed, AND EAX, EAX and HLT.
+        const uint entryAndCode = 0x00F4_C003;
+        const uint page = 0xC0_0000;
+        const uint entry = SystemMachine.Tables + (page >> 12 << 2);
+        const uint target = SystemMachine.Code + 0x100;
+        const uint filler = 0x10_0000;
+        m.Memory.Write(entry, entryAndCode);
+        m.Space.Flush();
+        m.Assemble(target, a =>
+        {
+            for (int i = 0; i < 60; i++)
+            {
+                a.lea(eax, __[eax + 1]);
+            }
+            a.hlt();
+        });
+        m.Assemble(SystemMachine.Code, a =>
+        {
+            a.mov(ebx, __[esi]);
+            a.test(ecx, ecx);
+            a.jne(target);
+            a.hlt();
+        });
+        Assert.Equal(SystemMachine.Done, m.RunAt(SystemMachine.Code));
+        m[Register32.Eax] = 1;
+        Assert.Equal(SystemMachine.Done, m.RunAt(entry));
+        Assert.Equal(2u, m[Register32.Eax]);
+
+        // With a cache that is full, killing the code in the table drops everything.
+        for (uint i = 0; m.Processor.Translator is { HasRoom: true }; i++)
+        {
+            m.Assemble(filler + (i * 0x400), a =>
+            {
+                for (int load = 0; load < 60; load++)
+                {
+                    a.mov(eax, __[esi]);
+                }
+                a.hlt();
+            });
+            Assert.Equal(SystemMachine.Done, m.RunAt(filler + (i * 0x400)));
+            Assert.Equal(SystemMachine.Done, m.RunAt(filler + (i * 0x400)));
+            Assert.Equal(SystemMachine.Done, m.RunAt(filler + (i * 0x400)));
+        }
+        m[Register32.Eax] = 0;
+        m[Register32.Ecx] = 1;
+        m[Register32.Esi] = page;
+        Assert.Equal(SystemMachine.Done, m.RunAt(SystemMachine.Code));
+        Assert.Equal(60u, m[Register32.Eax]);
+        Assert.Equal(entryAndCode | SystemMachine.Accessed, m.Memory.Read<uint>(entry));
     }
 }
