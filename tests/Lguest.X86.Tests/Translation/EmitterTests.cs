@@ -1,3 +1,6 @@
+// The emitter knows just enough of the host's encoding, and a wrong bit in it is a wrong register in every Guest. So each form is read
+// back by a decoder that knows all of it.
+
 using Iced.Intel;
 using Lguest.X86.Translation;
 
