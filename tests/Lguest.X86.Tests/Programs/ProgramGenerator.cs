@@ -6,7 +6,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Lguest.X86.Tests.Programs;
 
 /// <summary>Makes random programs.</summary>
-internal sealed class ProgramGenerator(Random random, ProgramOptions options)
+internal sealed partial class ProgramGenerator(Random random, ProgramOptions options)
 {
     private static readonly HashSet<Mnemonic> Common =
     [
@@ -14,6 +14,8 @@ internal sealed class ProgramGenerator(Random random, ProgramOptions options)
         Mnemonic.Adc, Mnemonic.Sbb, Mnemonic.And, Mnemonic.Sub, Mnemonic.Xor, Mnemonic.Cmp, Mnemonic.Test, Mnemonic.Inc, Mnemonic.Dec, Mnemonic.Neg,
         Mnemonic.Not, Mnemonic.Shl, Mnemonic.Shr, Mnemonic.Sar, Mnemonic.Rol, Mnemonic.Ror, Mnemonic.Shld, Mnemonic.Shrd, Mnemonic.Imul, Mnemonic.Mul,
         Mnemonic.Bt, Mnemonic.Cmove, Mnemonic.Cmovb, Mnemonic.Cmovl, Mnemonic.Cmovbe, Mnemonic.Sete, Mnemonic.Setb, Mnemonic.Setg, Mnemonic.Seto, Mnemonic.Setp,
+        Mnemonic.Rcl, Mnemonic.Rcr, Mnemonic.Xadd, Mnemonic.Cmpxchg, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc, Mnemonic.Bsf, Mnemonic.Bsr, Mnemonic.Lahf,
+        Mnemonic.Sahf, Mnemonic.Clc, Mnemonic.Stc, Mnemonic.Cmc, Mnemonic.Setbe, Mnemonic.Cmovs, Mnemonic.Cmovp, Mnemonic.Cmovg, Mnemonic.Cbw,
     ];
 
     private static readonly HashSet<Mnemonic> Excluded =
@@ -74,8 +76,14 @@ internal sealed class ProgramGenerator(Random random, ProgramOptions options)
             < 35 => Division(),
             < 36 => SetFlags(),
             < 37 => IndirectJump(depth),
-            < 45 when options.SelfModifying => Patch(),
-            < 46 when options.PageFaults && values.OneIn(12) => Refused(),
+            < 38 => ThroughMemory(depth),
+            < 40 => BitString(),
+            < 42 => LongDivision(),
+            < 43 => ByCount(depth),
+            < 45 => OtherString(),
+            < 47 when !options.DefinedFlagsOnly => Segments(),
+            < 55 when options.SelfModifying => Patch(),
+            < 56 when options.PageFaults && values.OneIn(12) => Refused(),
             _ => Single(),
         };
     }
@@ -133,6 +141,11 @@ internal sealed class ProgramGenerator(Random random, ProgramOptions options)
         instruction.MemoryIndex = Register.None;
         instruction.MemoryIndexScale = 1;
         instruction.MemoryDisplSize = 4;
+        if (options.PageFaults && values.OneIn(200))
+        {
+            instruction.MemoryDisplacement64 = values.Pick(RandomProgram.NotPresentPage, RandomProgram.ReadOnlyPage) + (uint)random.Next(-8, 0xFFF);
+            return true;
+        }
         if (size >= 16 || kind == OpCodeOperandKind.mem_offs || values.OneIn(5))
         {
             uint address = RandomProgram.Data + (uint)random.Next((int)RandomProgram.DataSize - 64);

@@ -13,13 +13,16 @@ internal sealed class ProgramMachine : IDisposable
     public const uint Alias = 0x100_0000;
     public const int Size = 0x2_0000;
 
+    public const int DataSelector = 0x23;
+    public const int FsSelector = 0x2B;
+    public const int GsSelector = 0x33;
+
     private const uint Gdt = 0x1000;
     private const uint Idt = 0x1800;
     private const uint Directory = 0x2000;
     private const uint Table = 0x3000;
     private const uint UserWritable = 7;
-    private const uint CodeSelector = 0x1B;
-    private const uint DataSelector = 0x23;
+    private const int CodeSelector = 0x1B;
 
     private static readonly byte[] Nothing = new byte[RandomProgram.CodeEnd - RandomProgram.Data];
 
@@ -34,7 +37,13 @@ internal sealed class ProgramMachine : IDisposable
         machine.SetPrivilegeLevel(3);
         for (int i = 0; i < 6; i++)
         {
-            machine.State.Segments[i].Selector = (ushort)(i == (int)SegmentName.CS ? CodeSelector : DataSelector);
+            machine.State.Segments[i].Selector = (ushort)((SegmentName)i switch
+            {
+                SegmentName.CS => CodeSelector,
+                SegmentName.FS => FsSelector,
+                SegmentName.GS => GsSelector,
+                _ => DataSelector,
+            });
         }
         machine.SetSegmentBase(SegmentName.FS, CaseGenerator.FsBase);
         machine.SetSegmentBase(SegmentName.GS, CaseGenerator.GsBase);
@@ -84,7 +93,7 @@ internal sealed class ProgramMachine : IDisposable
 
     private void MakeTables()
     {
-        ulong[] descriptors = [0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x00CF_FB00_0000_FFFF, 0x00CF_F300_0000_FFFF];
+        ulong[] descriptors = [0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x00CF_FB00_0000_FFFF, 0x00CF_F300_0000_FFFF, Data(CaseGenerator.FsBase), Data(CaseGenerator.GsBase)];
         for (int i = 0; i < descriptors.Length; i++)
         {
             machine.Memory.Write(Gdt + (uint)(i * 8), descriptors[i]);
@@ -107,4 +116,7 @@ internal sealed class ProgramMachine : IDisposable
             machine.Memory.Write(Table + (page * 4), entry);
         }
     }
+
+    /// <summary>Descriptor of a segment of all 4 GiB with a base, for ring 3.</summary>
+    private static ulong Data(uint address) => 0x00CF_F300_0000_FFFF | ((ulong)(address & 0xFF_FFFF) << 16) | ((ulong)(address >> 24) << 56);
 }
