@@ -167,8 +167,7 @@ internal sealed unsafe partial class Translator : IDisposable
                 Flush();
                 return;
             }
-            int record = NewRecord(CodeExit.Stale);
-            records[record].Block = dead;
+            int record = Add(new ExitRecord { Kind = CodeExit.Stale, Block = dead });
             BrickUp(dead->EntryNative, cold.Cursor);
             WriteExit(cold, record, exitWithNativeFlags);
             BrickUp(dead->EntrySaved, cold.Cursor);
@@ -339,17 +338,23 @@ internal sealed unsafe partial class Translator : IDisposable
     private static HostOperand ExecuteEntryOf(uint linear) => HostOperand.At(
         Tlb, SoftTlb.DataBytes + (int)((linear >> 12) % SoftTlb.ExecuteEntries * (uint)sizeof(ExecuteEntry)));
 
+    /// <summary>A record of an exit of the instruction that is being written.</summary>
     private int NewRecord(CodeExit kind)
+    {
+        // SAFETY: the block is only kept; the instruction is one of those that Translate was given.
+        unsafe
+        {
+            return Add(new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, Units = unitsLive, TouchesFloat = InlineFloat.Touches(instructions[current].Instruction) });
+        }
+    }
+
+    private int Add(in ExitRecord record)
     {
         if (recordCount == records.Length)
         {
             Array.Resize(ref records, recordCount * 2);
         }
-        // SAFETY: the block is only kept.
-        unsafe
-        {
-            records[recordCount] = new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, Units = unitsLive, TouchesFloat = InlineFloat.Touches(instructions[current].Instruction) };
-        }
+        records[recordCount] = record;
         return recordCount++;
     }
 

@@ -59,11 +59,15 @@ internal sealed class SystemMachine : IDisposable
 
     private const uint GateInterrupt32 = 0xE;
 
-    public SystemMachine(Engine engine = Engine.Blocks, bool hostRing = false, bool paging = false, nuint? codeCacheBytes = null)
+    public SystemMachine(Engine engine = Engine.Blocks, bool hostRing = false, bool paging = false, nuint? codeCacheBytes = null, int? translateAfter = null)
     {
         Memory = new MachineMemory(0x4000, 1024);
         ProcessorOptions options = Differential.TestSettings.Processor(hostRing) with { TimeStampCounter = static () => 0x1_2345_6789 };
-        Processor = new Processor(Memory, options with { CodeCacheBytes = codeCacheBytes ?? options.CodeCacheBytes });
+        Processor = new Processor(Memory, options with
+        {
+            CodeCacheBytes = codeCacheBytes ?? options.CodeCacheBytes,
+            TranslateAfter = translateAfter ?? options.TranslateAfter,
+        });
         State.Gdtr = new DescriptorTable { Base = Gdt, Limit = 0xFFF };
         State.Idtr = new DescriptorTable { Base = Idt, Limit = 0x7FF };
         for (int ring = 0; ring <= 3; ring++)

@@ -114,4 +114,39 @@ public sealed class HostileCodeTests
         Assert.Equal(60u, m[Register32.Eax]);
         Assert.Equal(entryAndCode | SystemMachine.Accessed, m.Memory.Read<uint>(entry));
     }
+
+    [Fact]
+    public void CodeIsDroppedWithoutALookAtWhatLiesBehindIt()
+    {
+        // Decoded blocks are kept in 32 MiB that are used again and again: behind the newest lie pieces of old ones, which mean nothing.
+        using var m = new SystemMachine(translateAfter: 0);
+        const uint first = 0x10_0000;
+        const uint moves = 560_000;
+        byte[] code = new byte[(moves * 5) + 1];
+        for (uint i = 0; i < moves; i++)
+        {
+            code[i * 5] = 0xB9;
+            code.AsSpan((int)(i * 5) + 1, 4).Fill(0xFF);
+        }
+        code[^1] = 0xF4;
+        m.Memory.Write(first, code);
+        Assert.Equal(SystemMachine.Done, m.RunAt(first));
+        for (uint length = 1; length <= 60; length++)
+        {
+            for (uint value = 0; value < 2; value++)
+            {
+                m.Assemble(SystemMachine.Code, a =>
+                {
+                    a.mov(eax, value);
+                    for (uint i = 1; i < length; i++)
+                    {
+                        a.inc(eax);
+                    }
+                    a.hlt();
+                });
+                Assert.Equal(SystemMachine.Done, m.RunAt(SystemMachine.Code));
+                Assert.Equal(value + length - 1, m[Register32.Eax]);
+            }
+        }
+    }
 }
