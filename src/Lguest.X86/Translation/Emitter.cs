@@ -97,7 +97,10 @@ internal sealed unsafe class Emitter
     }
 
     /// <summary>An instruction with a ModRM byte.</summary>
-    /// <param name="size">Operand size in bytes: 1, 2, 4 or 8. The opcode of the 8-bit form is the caller's business.</param>
+    /// <param name="size">
+    /// Operand size in bytes: 1, 2, 4 or 8. The opcode of the 8-bit form is the caller's business; in it RSP, RBP, RSI and RDI name AH, CH, DH
+    /// and BH, since they never get the REX prefix that would make them SPL to DIL.
+    /// </param>
     /// <param name="opcode">One to three opcode bytes, the first in the highest place.</param>
     /// <param name="reg">The reg field: a register's number or an opcode extension.</param>
     /// <param name="rm">The other operand.</param>
@@ -319,7 +322,7 @@ internal sealed unsafe class Emitter
         }
     }
 
-    /// <summary>Instructions of one to nine bytes that do nothing.</summary>
+    /// <summary>An instruction of one to five bytes that does nothing.</summary>
     public void NoOperation(int bytes)
     {
         switch (bytes)

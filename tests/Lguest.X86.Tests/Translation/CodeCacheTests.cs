@@ -59,7 +59,7 @@ public sealed class CodeCacheTests
         Assert.True(machine.Processor.Translator!.Flushes > rounds, $"{machine.Processor.Translator.Flushes} flushes");
     }
 
-    public static TheoryData<string> Loops => ["to itself", "counted", "memory", "indirect", "calls", "flags only"];
+    public static TheoryData<string> Loops => ["to itself", "counted", "counted without end", "memory", "indirect", "calls", "flags only"];
 
     [Theory]
     [MemberData(nameof(Loops))]
@@ -108,6 +108,11 @@ public sealed class CodeCacheTests
                 a.add(eax, ecx);
                 a.dec(ecx);
                 a.jmp(top);
+                break;
+            case "counted without end":
+                a.mov(ecx, -1);
+                a.dec(ecx);
+                a.jnz(top);
                 break;
             case "memory":
                 a.inc(__dword_ptr[esi]);

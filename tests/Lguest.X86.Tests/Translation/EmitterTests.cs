@@ -32,6 +32,33 @@ public sealed class EmitterTests
     }
 
     [Fact]
+    public void AByteOfAnOldRegisterIsTheOneThatItsNumberAlwaysMeant()
+    {
+        Register[] bytes = [Register.AL, Register.CL, Register.DL, Register.BL, Register.AH, Register.CH, Register.DH, Register.BH];
+        for (int to = 0; to < 8; to++)
+        {
+            for (int from = 0; from < 8; from++)
+            {
+                Instruction i = Single(e => e.Arithmetic(Alu.Xor, 1, (HostRegister)to, (HostRegister)from));
+                Assert.Equal((Mnemonic.Xor, bytes[to], bytes[from]), (i.Mnemonic, i.Op0Register, i.Op1Register));
+            }
+        }
+        Instruction low = Single(e => e.Store(HostOperand.At(HostRegister.R11, HostRegister.R10), HostRegister.R8, 1));
+        Assert.Equal((Mnemonic.Mov, Register.R8L, Register.R11, Register.R10), (low.Mnemonic, low.Op1Register, low.MemoryBase, low.MemoryIndex));
+    }
+
+    [Fact]
+    public void PrefixesAndOpcodesComeInTheirOrder()
+    {
+        Instruction add = Single(e => e.Instruction(4, 0x0F58, 3, HostOperand.At(HostRegister.R11, HostRegister.R10), 0xF2));
+        Assert.Equal((Code.Addsd_xmm_xmmm64, Register.XMM3, Register.R11), (add.Code, add.Op0Register, add.MemoryBase));
+        Instruction move = Single(e => e.MoveImmediate(HostRegister.R15, 0x8000_0000));
+        Assert.Equal((Mnemonic.Mov, Register.R15D, 0x8000_0000u), (move.Mnemonic, move.Op0Register, move.Immediate32));
+        Instruction shift = Single(e => e.Shift(5, HostRegister.R11, 8));
+        Assert.Equal((Mnemonic.Shr, Register.R11D, 8), (shift.Mnemonic, shift.Op0Register, shift.Immediate8));
+    }
+
+    [Fact]
     public void EveryAddressIsNamedRight()
     {
         foreach (int displacement in (int[])[0, 1, -128, 127, 128, -129, 0x1234_5678, int.MinValue])
