@@ -11,7 +11,7 @@ namespace Lguest.X86;
 
 public sealed unsafe partial class Processor
 {
-    private const int NeverHot = int.MaxValue;
+    private const long NeverHot = long.MaxValue;
     private const uint SavedOverflow = 1;
 
     private readonly Translator? translator;
@@ -28,7 +28,7 @@ public sealed unsafe partial class Processor
     public EngineKind Engine => translator is null ? EngineKind.Interpreter : EngineKind.Translator;
 
     /// <summary>Executions after which a new block of the current mode is worth translating.</summary>
-    private int InitialHeat() =>
+    private long InitialHeat() =>
         translator is not null && (blockMode & BlockMode.Flat) != 0 ? options.TranslateAfter : NeverHot;
 
     /// <summary>The same as ExecuteBlocks, with translated code where there is some.</summary>

@@ -140,8 +140,8 @@ internal unsafe struct Block
     /// <summary>Next block decoded from the same frame.</summary>
     public Block* FrameNext;
 
-    /// <summary>Executions that are left until the block is worth translating.</summary>
-    public int Heat;
+    /// <summary>Executions that are left until the block is worth translating; so many that they never end where it cannot be.</summary>
+    public long Heat;
 
     /// <summary>Translated code that takes the status flags in the host's register, where it can be written; null when there is none.</summary>
     public byte* EntryNative;
