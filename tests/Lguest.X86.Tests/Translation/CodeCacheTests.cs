@@ -59,6 +59,22 @@ public sealed class CodeCacheTests
         Assert.True(machine.Processor.Translator!.Flushes > rounds, $"{machine.Processor.Translator.Flushes} flushes");
     }
 
+    [Theory]
+    [InlineData(EngineKind.Interpreter, 0u)]
+    [InlineData(EngineKind.Translator, 0x10u)]
+    public void ABlockThatCannotBeTranslatedNeverBecomesHot(EngineKind engine, uint dataBase)
+    {
+        using var machine = new TestMachine(new ProcessorOptions { HostOwnsRing0 = false, Engine = engine });
+        machine.SetSegmentBase(SegmentName.DS, dataBase);
+        machine.Load(a => a.jmp(TestMachine.CodeAddress));
+        // SAFETY: the block lives as long as the machine.
+        unsafe
+        {
+            // A loop that counts down from 2^31 is through in half a minute.
+            Assert.True(machine.Processor.FindBlock(null)->Heat > 1L << 60);
+        }
+    }
+
     public static TheoryData<string> Loops => ["to itself", "counted", "counted without end", "memory", "indirect", "calls", "flags only"];
 
     [Theory]
