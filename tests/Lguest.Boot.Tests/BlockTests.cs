@@ -26,6 +26,7 @@ public partial class BlockTests
         """;
 
     [Fact]
+    [Trait("Engine", "each")]
     public async Task AGuestBootsFromTheDiskThatAnotherMade()
     {
         using DiskImage root = DiskImage.WithExt4(24);

@@ -13,6 +13,7 @@ public class BootTests
     private static readonly string[] Complaints = ["WARNING:", "BUG:", "Oops", "Kernel panic", "Call Trace", "Unable to handle", "rcu_sched", "soft lockup"];
 
     [Fact]
+    [Trait("Engine", "each")]
     public async Task TheKernelBootsToItsShellAndPowersOff()
     {
         await using BootedGuest guest = await BootedGuest.StartAsync();
@@ -40,6 +41,7 @@ public class BootTests
     }
 
     [Fact]
+    [Trait("Engine", "each")]
     public async Task ShellScriptsComputeWhatTheyShould()
     {
         await using BootedGuest guest = await BootedGuest.StartAsync();

@@ -17,7 +17,7 @@ internal sealed class BootedGuest : IAsyncDisposable
     private readonly Task<MachineResult> run;
     private int commands;
 
-    private BootedGuest(int mebibytes, string commandLine, IReadOnlyList<DeviceOptions> devices)
+    private BootedGuest(int mebibytes, string commandLine, IReadOnlyList<DeviceOptions> devices, Engine engine)
     {
         machine = new Machine(new MachineOptions
         {
@@ -26,6 +26,7 @@ internal sealed class BootedGuest : IAsyncDisposable
             MemoryBytes = (long)mebibytes << 20,
             CommandLine = commandLine,
             Devices = devices,
+            Engine = engine,
             ConsoleInput = keyboard.Reader.AsStream(),
             ConsoleOutput = screen,
         });
@@ -39,9 +40,14 @@ internal sealed class BootedGuest : IAsyncDisposable
     public static Task<BootedGuest> StartAsync(int mebibytes = 64) => StartAsync(mebibytes, "");
 
     /// <summary>Boots a Guest with devices besides its console.</summary>
-    public static async Task<BootedGuest> StartAsync(int mebibytes, string commandLine, params IReadOnlyList<DeviceOptions> devices)
+    public static Task<BootedGuest> StartAsync(int mebibytes, string commandLine, params IReadOnlyList<DeviceOptions> devices) =>
+        StartAsync(new BootedGuest(mebibytes, commandLine, devices, DefaultGuest.Engine));
+
+    /// <summary>Boots a Guest on an engine, whichever this run is about.</summary>
+    public static Task<BootedGuest> StartAsync(Engine engine) => StartAsync(new BootedGuest(64, "", [], engine));
+
+    private static async Task<BootedGuest> StartAsync(BootedGuest guest)
     {
-        var guest = new BootedGuest(mebibytes, commandLine, devices);
         try
         {
             await guest.WaitForAsync(Prompt, 0, TimeSpan.FromMinutes(3));

@@ -3,6 +3,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using Lguest.Launcher;
 
 // Each test has the machine for itself: a Guest that boots keeps a processor busy, and one of the tests measures an idle one.
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
@@ -20,6 +21,10 @@ internal static class DefaultGuest
     public static string Kernel => Path.Combine(Folder, "vmlinux");
 
     public static string Initrd => Path.Combine(Folder, "initramfs.cpio");
+
+    /// <summary>LGUEST_TEST_ENGINE: interpreter or translator; without it, the one that the Launcher chooses.</summary>
+    public static Engine Engine { get; } = Environment.GetEnvironmentVariable("LGUEST_TEST_ENGINE") is { Length: > 0 } name
+        ? Enum.Parse<Engine>(name, ignoreCase: true) : Engine.Auto;
 
     /// <summary>The contents of a file in the initramfs, which is a cpio archive of the "newc" kind.</summary>
     public static byte[] ReadInitrdFile(string path)

@@ -31,6 +31,7 @@ public sealed class NetworkTests : IDisposable
     }
 
     [Fact]
+    [Trait("Engine", "each")]
     public async Task APortOfTheHostReachesAWebServerInTheGuest()
     {
         int port = FreePort();
