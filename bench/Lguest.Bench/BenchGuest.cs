@@ -17,7 +17,7 @@ internal sealed class BenchGuest : IAsyncDisposable
     private readonly Task prompt;
     private readonly Task<MachineResult> run;
 
-    private BenchGuest(string folder, IReadOnlyList<DeviceOptions> devices)
+    private BenchGuest(string folder, Engine engine, IReadOnlyList<DeviceOptions> devices)
     {
         Machine = new Machine(new MachineOptions
         {
@@ -26,6 +26,7 @@ internal sealed class BenchGuest : IAsyncDisposable
             ConsoleInput = keyboard.Reader.AsStream(),
             ConsoleOutput = screen,
             Devices = devices,
+            Engine = engine,
         });
         prompt = screen.WaitFor(Prompt);
         run = Machine.RunAsync();
@@ -57,9 +58,12 @@ internal sealed class BenchGuest : IAsyncDisposable
     }
 
     /// <summary>Boots to the prompt.</summary>
-    public static async Task<BenchGuest> StartAsync(string folder, params IReadOnlyList<DeviceOptions> devices)
+    public static Task<BenchGuest> StartAsync(string folder, params IReadOnlyList<DeviceOptions> devices) => StartAsync(folder, Engine.Auto, devices);
+
+    /// <summary>Boots to the prompt with an engine of choice.</summary>
+    public static async Task<BenchGuest> StartAsync(string folder, Engine engine, params IReadOnlyList<DeviceOptions> devices)
     {
-        var guest = new BenchGuest(folder, devices);
+        var guest = new BenchGuest(folder, engine, devices);
         await guest.WaitForAsync(guest.prompt);
         return guest;
     }
