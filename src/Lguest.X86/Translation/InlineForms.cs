@@ -45,7 +45,8 @@ internal static class InlineForms
         {
             return new InlineEffects(form, true, true, false, true);
         }
-        bool writes = (i.RflagsModified & Status) != 0;
+        // RCL and RCR by a multiple of what they rotate through change nothing, but the host's own needs the flags in place for that.
+        bool writes = form == InlineForm.Shift || (i.RflagsModified & Status) != 0;
         bool all = form is InlineForm.Arithmetic or InlineForm.Test or InlineForm.Negate or InlineForm.BitScan
                 or InlineForm.CompareExchange or InlineForm.ExchangeAdd
             || (form == InlineForm.Shift && !IsRotate(i) && i.Op1Kind != OpKind.Register)
