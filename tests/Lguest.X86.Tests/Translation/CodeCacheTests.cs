@@ -99,11 +99,9 @@ public sealed class CodeCacheTests
             Assert.False(run.IsCompleted);
             await Task.Delay(1, TestContext.Current.CancellationToken);
         }
-        long before = processor.InstructionCount;
         processor.RequestInterrupt(0x20);
         ProcessorExit exit = await run.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
         Assert.Equal((ExitKind.HostRing, (byte)0x20), (exit.Kind, exit.Vector));
-        Assert.True(processor.InstructionCount > before);
     }
 
     private static void WriteLoop(Assembler a, string kind)
