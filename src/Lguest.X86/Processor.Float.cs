@@ -64,10 +64,7 @@ public sealed unsafe partial class Processor
             fpu.ValidTags = image->ValidTags;
             for (int i = 0; i < 8; i++)
             {
-                // Part by part: the bytes between two registers are nobody's, and stay zero for those who compare states byte by byte.
-                ref Float80 register = ref fpu.St(i);
-                register.Significand = image->Stack[i].Significand;
-                register.SignExponent = image->Stack[i].SignExponent;
+                fpu.St(i) = image->Stack[i];
             }
             if (context->LastX87Eip != EngineContext.NoX87)
             {

@@ -73,9 +73,12 @@ public sealed unsafe partial class Processor
         }
     }
 
-    /// <summary>What to do when translated code does not go on by itself.</summary>
+    /// <summary>Why translated code does not go on.</summary>
     private enum TranslatedEnd
     {
+        /// <summary>It does.</summary>
+        None,
+
         /// <summary>An exception is noted.</summary>
         Fault,
 
@@ -97,31 +100,19 @@ public sealed unsafe partial class Processor
                 context->SupervisorTlb = currentSpace.Supervisor.Data;
                 context->JumpKey = (ulong)blockMode << 32;
                 int exit = code.Enter(context, entry);
-                if (exit == Translator.IndirectExit)
+                ExitRecord record = exit == Translator.IndirectExit ? new ExitRecord { Kind = CodeExit.Indirect } : code[exit];
+                codeExits[(int)record.Kind]++;
+                if (TargetOf(record) is { } target)
                 {
-                    codeExits[(int)CodeExit.Indirect]++;
-                    if (!TryFollow(code, context->Address, default, out entry, out TranslatedEnd end))
+                    TranslatedEnd end = Follow(code, target, record, out entry);
+                    if (end != TranslatedEnd.None)
                     {
                         return end;
                     }
                     continue;
                 }
-                ExitRecord record = code[exit];
-                codeExits[(int)record.Kind]++;
                 switch (record.Kind)
                 {
-                    case CodeExit.Link or CodeExit.LinkAcrossPages:
-                        if (!TryFollow(code, (uint)record.Retry, record, out entry, out TranslatedEnd linkEnd))
-                        {
-                            return linkEnd;
-                        }
-                        continue;
-                    case CodeExit.Stale:
-                        if (!TryFollow(code, record.Block->Eip, record, out entry, out TranslatedEnd staleEnd))
-                        {
-                            return staleEnd;
-                        }
-                        continue;
                     case CodeExit.ReadMiss or CodeExit.WriteMiss:
                         bool write = record.Kind == CodeExit.WriteMiss;
                         uint address = context->Address;
@@ -144,13 +135,6 @@ public sealed unsafe partial class Processor
                             }
                         }
                         break;
-                    case CodeExit.Remapped:
-                        context->InstructionCount -= record.Block->Count;
-                        if (!TryFollow(code, record.Block->Eip, record with { Block = null }, out entry, out TranslatedEnd remappedEnd))
-                        {
-                            return remappedEnd;
-                        }
-                        continue;
                     case CodeExit.Attention:
                         BringHome(code);
                         LeaveAt(record.Block, record.Instruction);
@@ -180,8 +164,31 @@ public sealed unsafe partial class Processor
         }
     }
 
+    /// <summary>Where an exit wants to go on, if that is all that it wants. The counts are right afterwards.</summary>
+    private uint? TargetOf(in ExitRecord record)
+    {
+        // SAFETY: as in ExecuteTranslated.
+        unsafe
+        {
+            switch (record.Kind)
+            {
+                case CodeExit.Indirect:
+                    return context->Address;
+                case CodeExit.Link or CodeExit.LinkAcrossPages:
+                    return (uint)record.Retry;
+                case CodeExit.Stale:
+                    return record.Block->Eip;
+                case CodeExit.Remapped:
+                    context->InstructionCount -= record.Block->Count;
+                    return record.Block->Eip;
+                default:
+                    return null;
+            }
+        }
+    }
+
     /// <summary>Goes on at an address in translated code, if there is some, and lets whoever asked find it without C# next time.</summary>
-    private bool TryFollow(Translator code, uint eip, ExitRecord asked, out nint entry, out TranslatedEnd end)
+    private TranslatedEnd Follow(Translator code, uint eip, in ExitRecord asked, out nint entry)
     {
         // SAFETY: as in ExecuteTranslated.
         unsafe
@@ -190,41 +197,44 @@ public sealed unsafe partial class Processor
             state->Eip = eip;
             long flushes = code.Flushes;
             Block* target = FindBlockAtEip();
-            end = target == null ? TranslatedEnd.Fault
+            TranslatedEnd end = target == null ? TranslatedEnd.Fault
                 : Volatile.Read(ref context->Attention) != 0 ? TranslatedEnd.Leave
-                : IsTranslated(code, target) ? default : TranslatedEnd.Interpret;
-            if (target == null || end != default)
+                : IsTranslated(code, target) ? TranslatedEnd.None : TranslatedEnd.Interpret;
+            if (end != TranslatedEnd.None)
             {
                 BringHome(code);
-                return false;
+                return end;
             }
             entry = code.EntryOf(target);
-            if (flushes != code.Flushes)
+            if (flushes == code.Flushes)
             {
-                return true;
+                Remember(code, asked, target);
             }
-            if (asked.Block == null)
+            return end;
+        }
+    }
+
+    /// <summary>Lets an exit lead to its target by itself from now on.</summary>
+    private void Remember(Translator code, in ExitRecord asked, Block* target)
+    {
+        // SAFETY: as in ExecuteTranslated; the slot's number is cut to the cache.
+        unsafe
+        {
+            switch (asked.Kind)
             {
-                if (options.ChainBlocks)
-                {
-                    JumpCacheEntry* slot = code.JumpCache + (eip % JumpCacheEntry.Count);
-                    slot->Key = ((ulong)blockMode << 32) | eip;
-                    slot->Mapping = ExecuteEntry.Pack(eip, target->Frame);
-                    slot->Code = (byte*)entry;
-                }
-            }
-            else if (asked.Kind != CodeExit.Stale)
-            {
-                if (options.ChainBlocks)
-                {
+                case CodeExit.Indirect when options.ChainBlocks:
+                    JumpCacheEntry* slot = code.JumpCache + (target->Eip % JumpCacheEntry.Count);
+                    slot->Key = ((ulong)blockMode << 32) | target->Eip;
+                    slot->Mapping = ExecuteEntry.Pack(target->Eip, target->Frame);
+                    slot->Code = (byte*)code.EntryOf(target);
+                    break;
+                case CodeExit.Link or CodeExit.LinkAcrossPages when options.ChainBlocks:
                     Translator.Link(asked, target);
-                }
+                    break;
+                case CodeExit.Stale when asked.Block->Frame == target->Frame:
+                    Translator.Forward(asked.Block, target);
+                    break;
             }
-            else if (asked.Block->Frame == target->Frame)
-            {
-                Translator.Forward(asked.Block, target);
-            }
-            return true;
         }
     }
 
@@ -246,7 +256,7 @@ public sealed unsafe partial class Processor
             {
                 code.Flush();
             }
-            code.Translate(block, (DecodedInstruction*)((Op*)(block + 1) + block->OpCount));
+            code.Translate(block, InstructionOf(block, 0));
             return true;
         }
     }

@@ -119,13 +119,17 @@ internal sealed partial class BlockDecoder
         return TryAddress(instruction, ref op);
     }
 
+    /// <summary>Whether the memory operand's address is formed in 32 bits.</summary>
+    internal static bool HasAddress32(in Instruction instruction) =>
+        (instruction.MemoryBase == Register.None || instruction.MemoryBase.IsGPR32())
+        && (instruction.MemoryIndex == Register.None || instruction.MemoryIndex.IsGPR32())
+        && (instruction.MemoryBase != Register.None || instruction.MemoryIndex != Register.None || instruction.MemoryDisplSize == 4);
+
     private bool TryAddress(in Instruction instruction, ref Op op)
     {
         Register baseRegister = instruction.MemoryBase;
         Register indexRegister = instruction.MemoryIndex;
-        bool address32 = (baseRegister == Register.None || baseRegister.IsGPR32()) && (indexRegister == Register.None || indexRegister.IsGPR32())
-            && (baseRegister != Register.None || indexRegister != Register.None || instruction.MemoryDisplSize == 4);
-        if (!address32)
+        if (!HasAddress32(instruction))
         {
             return false;
         }

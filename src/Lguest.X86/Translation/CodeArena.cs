@@ -16,7 +16,6 @@ internal sealed unsafe class CodeArena : IDisposable
     private const int Alignment = 16;
 
     private readonly ExecutableMemory memory;
-    private readonly byte* hotStart;
     private readonly byte* coldStart;
     private readonly byte* end;
     private byte* hotReset;
@@ -32,7 +31,7 @@ internal sealed unsafe class CodeArena : IDisposable
         // SAFETY: all three addresses lie in the write view or just behind it.
         unsafe
         {
-            hotStart = memory.WriteView;
+            byte* hotStart = memory.WriteView;
             coldStart = hotStart + (size / 2);
             end = hotStart + size;
             WriteToRun = (nint)(memory.Address - memory.WriteView);
@@ -51,9 +50,6 @@ internal sealed unsafe class CodeArena : IDisposable
 
     /// <summary>What to add to an address in the write view to run the code there.</summary>
     public nint WriteToRun { get; }
-
-    /// <summary>Bytes of code in both streams.</summary>
-    public long Used => (Hot.Cursor - hotStart) + (Cold.Cursor - coldStart);
 
     /// <summary>Whether a block can be written without a flush.</summary>
     public bool HasRoom => coldStart - Hot.Cursor >= LargestBlock && end - Cold.Cursor >= LargestBlock;

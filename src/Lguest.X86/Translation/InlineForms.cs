@@ -221,11 +221,7 @@ internal static class InlineForms
 
     private static bool AddressIsInline(in Instruction i, InlineForm form, uint mode)
     {
-        Register baseRegister = i.MemoryBase;
-        Register indexRegister = i.MemoryIndex;
-        bool address32 = (baseRegister == Register.None || baseRegister.IsGPR32()) && (indexRegister == Register.None || indexRegister.IsGPR32())
-            && (baseRegister != Register.None || indexRegister != Register.None || i.MemoryDisplSize == 4);
-        if (!address32)
+        if (!BlockDecoder.HasAddress32(i))
         {
             return false;
         }

@@ -48,6 +48,7 @@ internal sealed unsafe partial class Translator : IDisposable
     private DecodedInstruction* instructions;
     private int current;
     private int pollAt;
+    private bool touchesFloat;
     private byte* exitWithNativeFlags;
     private byte* exitWithSavedFlags;
     private byte* indirectBranch;
@@ -64,9 +65,6 @@ internal sealed unsafe partial class Translator : IDisposable
         WriteThunks();
         arena.KeepWhatIsThere();
     }
-
-    /// <summary>Number of translated blocks.</summary>
-    public int BlockCount => blocks.Count;
 
     /// <summary>Where indirect branches look for their targets.</summary>
     public JumpCacheEntry* JumpCache => (JumpCacheEntry*)jumpCacheMemory.Address;
@@ -106,14 +104,11 @@ internal sealed unsafe partial class Translator : IDisposable
             }
         }
         blocks.Clear();
-        ForgetBranches();
+        new Span<JumpCacheEntry>(JumpCache, JumpCacheEntry.Count).Clear();
         arena.Flush();
         recordCount = 0;
         Flushes++;
     }
-
-    /// <summary>Makes every indirect branch ask again.</summary>
-    public void ForgetBranches() => new Span<JumpCacheEntry>(JumpCache, JumpCacheEntry.Count).Clear();
 
     /// <summary>Translates a block. The caller has made sure that there is room.</summary>
     /// <param name="source">A flat block.</param>
@@ -241,8 +236,11 @@ internal sealed unsafe partial class Translator : IDisposable
         unsafe
         {
             InlineForm last = effects[count - 1].Form;
-            bool backward = block->TakenEip <= instructions[count - 1].Instruction.IP32;
-            if (!backward || last is not (InlineForm.Jump or InlineForm.JumpIf or InlineForm.Call))
+            bool backward = block->TakenEip <= instructions[count - 1].Instruction.IP32
+                && last is InlineForm.Jump or InlineForm.JumpIf or InlineForm.Call;
+            // Behind the last byte of all comes the first: a way back without a branch.
+            bool wraps = block->EndEip < block->Eip;
+            if (!backward && !wraps)
             {
                 return -1;
             }
@@ -344,7 +342,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the block is only kept; the instruction is one of those that Translate was given.
         unsafe
         {
-            return Add(new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, Units = unitsLive, TouchesFloat = InlineFloat.Touches(instructions[current].Instruction) });
+            return Add(new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, Units = unitsLive, TouchesFloat = touchesFloat });
         }
     }
 
@@ -394,11 +392,12 @@ internal sealed unsafe partial class Translator : IDisposable
             {
                 WritePoll();
             }
+            touchesFloat = InlineFloat.Touches(i);
             int firstRecord = recordCount;
             bool ends = false;
             if (effects[current].Form == InlineForm.Called)
             {
-                WriteCall(i, block->Count - 1 == current);
+                WriteCall(block->Count - 1 == current);
                 ends = block->Count - 1 == current;
             }
             else
@@ -426,9 +425,9 @@ internal sealed unsafe partial class Translator : IDisposable
     }
 
     /// <summary>Leaves for the reference handler of the instruction.</summary>
-    private void WriteCall(in Instruction i, bool last)
+    private void WriteCall(bool last)
     {
-        if (InlineFloat.Touches(i))
+        if (touchesFloat)
         {
             unitsLive = FloatUnits.None;
         }

@@ -206,14 +206,7 @@ internal sealed partial class ProgramGenerator
             a.mov(esi, source + options.Alias);
             a.mov(edi, destination);
             a.mov(ecx, count);
-            if (down)
-            {
-                a.std();
-            }
-            else
-            {
-                a.cld();
-            }
+            SetDirection(a, down);
             switch (form)
             {
                 case 0: a.movsb(); break;
@@ -232,5 +225,17 @@ internal sealed partial class ProgramGenerator
             a.cld();
             a.mov(esi, RandomProgram.Data + 0x2540 + options.Alias);
         });
+    }
+
+    private static void SetDirection(Assembler a, bool down)
+    {
+        if (down)
+        {
+            a.std();
+        }
+        else
+        {
+            a.cld();
+        }
     }
 }

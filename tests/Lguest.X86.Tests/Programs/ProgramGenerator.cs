@@ -345,14 +345,7 @@ internal sealed partial class ProgramGenerator(Random random, ProgramOptions opt
             a.mov(esi, source);
             a.mov(edi, destination);
             a.mov(ecx, count);
-            if (down)
-            {
-                a.std();
-            }
-            else
-            {
-                a.cld();
-            }
+            SetDirection(a, down);
             switch (form)
             {
                 case 0: a.rep.movsb(); break;

@@ -75,7 +75,7 @@ public sealed class CodeCacheTests
         }
     }
 
-    public static TheoryData<string> Loops => ["to itself", "counted", "counted without end", "memory", "indirect", "calls", "flags only"];
+    public static TheoryData<string> Loops => ["to itself", "counted", "counted without end", "memory", "indirect", "calls", "flags only", "around the end of memory"];
 
     [Theory]
     [MemberData(nameof(Loops))]
@@ -92,6 +92,10 @@ public sealed class CodeCacheTests
         machine.Memory.Write(table + 0x100 + (0x20 * 8), 0x0000_8E00_0008_0000ul);
         machine.State.SystemFlags |= Eflags.Interrupt;
         machine.Load(a => WriteLoop(a, kind));
+        if (kind == "around the end of memory")
+        {
+            MapLastPage(machine);
+        }
         Task<ProcessorExit> run = Task.Run(processor.Run, TestContext.Current.CancellationToken);
         // The first instructions only lead to the loop.
         while (processor.InstructionCount < 1000)
@@ -103,6 +107,29 @@ public sealed class CodeCacheTests
         ProcessorExit exit = await run.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
         Assert.Equal((ExitKind.HostRing, (byte)0x20), (exit.Kind, exit.Vector));
     }
+
+    /// <summary>Page tables that show 4 MiB where they are, and a last page of NOPs, behind which comes the first.</summary>
+    private static void MapLastPage(TestMachine machine)
+    {
+        const uint directory = 0x4000;
+        const uint table = 0x5000;
+        const uint lastTable = 0x6000;
+        const uint lastFrame = 0x7000;
+        const uint userWritable = 7;
+        machine.Memory.Write(directory, table | userWritable);
+        machine.Memory.Write(directory + (1023 * 4), lastTable | userWritable);
+        machine.Memory.Write(lastTable + (1023 * 4), lastFrame | userWritable);
+        for (uint page = 0; page < 1024; page++)
+        {
+            machine.Memory.Write(table + (page * 4), (page << 12) | userWritable);
+            machine.Memory.Write(lastFrame + (page * 4), 0x9090_9090u);
+        }
+        machine.Memory.Write(0, TestMachine.Assemble(a => a.jmp(LastPage), 0));
+        machine.State.Cr0 |= Cr0.Paging;
+        machine.Processor.CurrentAddressSpace = machine.Processor.CreateAddressSpace(directory);
+    }
+
+    private const uint LastPage = 0xFFFF_F000;
 
     private static void WriteLoop(Assembler a, string kind)
     {
@@ -136,6 +163,10 @@ public sealed class CodeCacheTests
                 break;
             case "indirect":
                 a.jmp(edi);
+                break;
+            case "around the end of memory":
+                a.mov(eax, LastPage);
+                a.jmp(eax);
                 break;
             case "calls":
                 a.call(other);
