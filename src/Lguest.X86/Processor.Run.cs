@@ -89,6 +89,10 @@ public sealed unsafe partial class Processor
         Interlocked.Exchange(ref context->Attention, 1);
     }
 
+    /// <summary>Says that the interrupt controller may have something to deliver.</summary>
+    /// <remarks>May be called from any thread; a running processor asks the controller within microseconds if IF is set.</remarks>
+    public void SignalInterrupt() => Interlocked.Exchange(ref context->Attention, 1);
+
     /// <summary>Ends a turn of a repeated instruction that has more to do: it goes on at itself, without asking breakpoints again.</summary>
     internal void RepeatInstruction()
     {
@@ -119,9 +123,17 @@ public sealed unsafe partial class Processor
     /// <summary>Delivers the requested interrupt if IF allows it. Whatever sets IF comes back to the outer loop, and so here.</summary>
     private void TakeInterrupt()
     {
-        if (Volatile.Read(ref interruptRequest) != 0 && (state->SystemFlags & Eflags.Interrupt) != 0)
+        if ((state->SystemFlags & Eflags.Interrupt) == 0)
+        {
+            return;
+        }
+        if (Volatile.Read(ref interruptRequest) != 0)
         {
             DeliverExternal((byte)Interlocked.Exchange(ref interruptRequest, 0));
+        }
+        else if (options.InterruptController is { } controller && controller.TryAcknowledge(out byte vector))
+        {
+            DeliverExternal(vector);
         }
     }
 

@@ -131,6 +131,12 @@ public sealed unsafe partial class Processor
         throw Fault(Vector.GeneralProtection);
     }
 
+    /// <summary>IN, permission granted.</summary>
+    internal uint ReadPort(ushort port, int size) => options.Ports?.Read(port, size) ?? 0xFFFF_FFFF;
+
+    /// <summary>OUT, permission granted.</summary>
+    internal void WritePort(ushort port, int size, uint value) => options.Ports?.Write(port, size, value);
+
     /// <summary>A call through a gate to an inner ring: a new stack with the caller's stack pointer, parameters and return address.</summary>
     internal void SwitchToInnerStack(int ring, uint parameters, int size)
     {

@@ -43,6 +43,12 @@ public sealed record ProcessorOptions
     /// <summary>Ring 0 is not code but the program that calls <see cref="Processor.Run"/>: a gate into it returns.</summary>
     public bool HostOwnsRing0 { get; init; } = true;
 
+    /// <summary>What answers IN and OUT; null: nobody, they read ones.</summary>
+    public IPortBus? Ports { get; init; }
+
+    /// <summary>Whom the processor asks for interrupts besides <see cref="Processor.RequestInterrupt"/>; null: nobody.</summary>
+    public IInterruptController? InterruptController { get; init; }
+
     /// <summary>The engine. <see cref="EngineKind.Translator"/> throws where the host does not allow it.</summary>
     public EngineKind Engine { get; init; }
 
@@ -61,7 +67,7 @@ public sealed record ProcessorOptions
 }
 
 /// <summary>One IA-32 processor on a <see cref="MachineMemory"/>.</summary>
-/// <remarks>One thread runs it; only <see cref="RequestInterrupt"/> may be called from others.</remarks>
+/// <remarks>One thread runs it; only <see cref="RequestInterrupt"/> and <see cref="SignalInterrupt"/> may be called from others.</remarks>
 public sealed unsafe partial class Processor : IDisposable
 {
     private readonly byte[] contextMemory;

@@ -1,5 +1,5 @@
-// IN, OUT, INS and OUTS. There are no devices behind the ports of this machine: what the permission checks let through reads ones and
-// writes nothing. An lguest Guest never gets that far: its I/O bitmap lies outside its TSS, so that every attempt faults to the Host.
+// IN, OUT, INS and OUTS: what the permission checks let through goes to the machine's port bus, if it has one. An lguest Guest never gets
+// that far: its I/O bitmap lies outside its TSS, so that every attempt faults to the Host.
 
 using Iced.Intel;
 using Lguest.X86.State;
@@ -28,17 +28,24 @@ internal static class PortInstructions
     private static void In(Processor cpu, in Instruction instruction)
     {
         Register target = instruction.Op0Register;
-        cpu.CheckPort(Port(cpu, instruction, 1), target.GetSize());
-        cpu.WriteRegister(target, 0xFFFF_FFFF);
+        ushort port = Port(cpu, instruction, 1);
+        cpu.CheckPort(port, target.GetSize());
+        cpu.WriteRegister(target, cpu.ReadPort(port, target.GetSize()));
     }
 
-    private static void Out(Processor cpu, in Instruction instruction) =>
-        cpu.CheckPort(Port(cpu, instruction, 0), instruction.Op1Register.GetSize());
+    private static void Out(Processor cpu, in Instruction instruction)
+    {
+        Register source = instruction.Op1Register;
+        ushort port = Port(cpu, instruction, 0);
+        cpu.CheckPort(port, source.GetSize());
+        cpu.WritePort(port, source.GetSize(), cpu.ReadRegister(source));
+    }
 
     private static void StringPort(Processor cpu, in Instruction instruction)
     {
         int size = instruction.MemorySize.GetSize();
-        cpu.CheckPort((ushort)cpu.State.General[(int)Register32.Edx], size);
+        var port = (ushort)cpu.State.General[(int)Register32.Edx];
+        cpu.CheckPort(port, size);
         bool input = instruction.Mnemonic is Mnemonic.Insb or Mnemonic.Insw or Mnemonic.Insd;
         OpKind memory = input ? instruction.Op0Kind : instruction.Op1Kind;
         bool address16 = memory is OpKind.MemoryESDI or OpKind.MemorySegSI;
@@ -54,16 +61,22 @@ internal static class PortInstructions
         uint linear = cpu.Linear(segment, index & mask, (uint)size, input);
         if (input)
         {
+            // The device must not be asked for a value that then has no place.
             cpu.ProbeWrite(linear, (uint)size);
-            for (uint i = 0; i < size; i++)
+            uint value = cpu.ReadPort(port, size);
+            for (int i = 0; i < size; i++)
             {
-                cpu.WriteLinear(linear + i, (byte)0xFF);
+                cpu.WriteLinear(linear + (uint)i, (byte)(value >> (8 * i)));
             }
         }
         else
         {
-            _ = cpu.ReadLinear<byte>(linear);
-            _ = cpu.ReadLinear<byte>(linear + (uint)size - 1);
+            uint value = 0;
+            for (int i = 0; i < size; i++)
+            {
+                value |= (uint)cpu.ReadLinear<byte>(linear + (uint)i) << (8 * i);
+            }
+            cpu.WritePort(port, size, value);
         }
         uint step = (cpu.State.SystemFlags & Eflags.Direction) != 0 ? (uint)-size : (uint)size;
         index = (index & ~mask) | ((index + step) & mask);

@@ -17,8 +17,8 @@ internal interface ICodeTracker
 
 /// <summary>Physical memory of one machine: a table from frame number to host memory.</summary>
 /// <remarks>
-/// Addresses are physical, in bytes; frames are 4096 bytes. Reading an absent frame yields ones, writing it does nothing, as on a bus
-/// where nobody answers. Not thread-safe: the thread that runs the processor owns it. Others may at most read, and write through
+/// Addresses are physical, in bytes; frames are 4096 bytes. An absent frame may have a device in its place; else reading it yields ones and
+/// writing it does nothing, as on a bus where nobody answers. Not thread-safe: the thread that runs the processor owns it. Others may at most read, and write through
 /// <see cref="FrameBytes"/>; the owner then calls <see cref="ForgetCode"/>.
 /// </remarks>
 public sealed unsafe class MachineMemory : IDisposable
@@ -47,8 +47,11 @@ public sealed unsafe class MachineMemory : IDisposable
     private readonly byte* flags;
     private readonly Stack<uint> freeFrames = new();
     private readonly Dictionary<uint, (SharedFileMapping File, uint Page)> sharedFrames = [];
+    private readonly List<DeviceRegion> deviceRegions = [];
     private readonly uint arenaEnd;
     private uint nextArenaFrame;
+
+    private readonly record struct DeviceRegion(uint Address, uint Length, IMemoryMappedDevice Device);
 
     /// <summary>Builds a machine with <paramref name="guestFrames"/> zeroed frames from address 0 and an arena above them.</summary>
     /// <param name="guestFrames">Frames of the Guest (RAM and device pages).</param>
@@ -101,6 +104,31 @@ public sealed unsafe class MachineMemory : IDisposable
         }
         sharedFrames[frame] = (file, page);
     }
+
+    /// <summary>Puts a device in the place of absent frames. Before a processor runs on this memory, or by its thread.</summary>
+    /// <param name="address">Physical address of its region, a multiple of 4096.</param>
+    /// <param name="length">Bytes of the region, a multiple of 4096.</param>
+    /// <param name="device">The device.</param>
+    /// <exception cref="ArgumentException">Memory or another device is there, or the region is not whole frames.</exception>
+    public void AttachDevice(uint address, uint length, IMemoryMappedDevice device)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        if (address % FrameSize != 0 || length % FrameSize != 0 || length == 0 || (ulong)address + length > (ulong)FrameCount * FrameSize)
+        {
+            throw new ArgumentException($"0x{length:x} bytes from 0x{address:x} on are not whole frames.");
+        }
+        for (uint frame = address / FrameSize; frame < (address / FrameSize) + (length / FrameSize); frame++)
+        {
+            if (!FrameBytes(frame).IsEmpty || DeviceAt(frame * FrameSize) is not null)
+            {
+                throw new ArgumentException($"Something is at 0x{frame * FrameSize:x} already.");
+            }
+        }
+        deviceRegions.Add(new DeviceRegion(address, length, device));
+    }
+
+    /// <summary>Takes a device out of its place.</summary>
+    public void DetachDevice(IMemoryMappedDevice device) => deviceRegions.RemoveAll(region => ReferenceEquals(region.Device, device));
 
     /// <summary>Tells which page of which shared file is behind a frame; false when the frame is private.</summary>
     public bool TryGetSharedPage(uint frame, out SharedPage page)
@@ -210,7 +238,7 @@ public sealed unsafe class MachineMemory : IDisposable
             Span<byte> frame = FrameBytes(address / FrameSize);
             if (frame.IsEmpty)
             {
-                bytes[..length].Fill(0xFF);
+                ReadAbsent(address, bytes[..length]);
             }
             else
             {
@@ -237,6 +265,10 @@ public sealed unsafe class MachineMemory : IDisposable
                 {
                     CodeTracker?.CodeFrameWritten(number, (uint)offset, (uint)length);
                 }
+            }
+            else
+            {
+                WriteAbsent(address, bytes[..length]);
             }
             bytes = bytes[length..];
             address += (uint)length;
@@ -287,6 +319,56 @@ public sealed unsafe class MachineMemory : IDisposable
 
     /// <summary>Counts the bytes of host memory that the Guest's own frames and the arena really take; shared frames are not counted.</summary>
     public (long Guest, long Arena) CountResident() => (guestMemory.CountResident(), arenaMemory.CountResident());
+
+    private DeviceRegion? DeviceAt(uint address)
+    {
+        foreach (DeviceRegion region in deviceRegions)
+        {
+            if (address - region.Address < region.Length)
+            {
+                return region;
+            }
+        }
+        return null;
+    }
+
+    private void ReadAbsent(uint address, Span<byte> bytes)
+    {
+        if (DeviceAt(address) is not { } region)
+        {
+            bytes.Fill(0xFF);
+            return;
+        }
+        for (int done = 0, size; done < bytes.Length; done += size)
+        {
+            size = PartSize(bytes.Length - done);
+            uint value = region.Device.Read(address + (uint)done - region.Address, size);
+            for (int i = 0; i < size; i++)
+            {
+                bytes[done + i] = (byte)(value >> (8 * i));
+            }
+        }
+    }
+
+    private void WriteAbsent(uint address, ReadOnlySpan<byte> bytes)
+    {
+        if (DeviceAt(address) is not { } region)
+        {
+            return;
+        }
+        for (int done = 0, size; done < bytes.Length; done += size)
+        {
+            size = PartSize(bytes.Length - done);
+            uint value = 0;
+            for (int i = 0; i < size; i++)
+            {
+                value |= (uint)bytes[done + i] << (8 * i);
+            }
+            region.Device.Write(address + (uint)done - region.Address, size, value);
+        }
+    }
+
+    private static int PartSize(int left) => left >= 4 ? 4 : left >= 2 ? 2 : 1;
 
     /// <summary>Host address of a frame, or null. The caller stays inside its 4096 bytes.</summary>
     internal byte* FrameAddress(uint frame)
