@@ -112,6 +112,17 @@ public sealed unsafe class MachineMemory : IDisposable
     /// <exception cref="ArgumentException">Memory or another device is there, or the region is not whole frames.</exception>
     public void AttachDevice(uint address, uint length, IMemoryMappedDevice device)
     {
+        if (!TryAttachDevice(address, length, device))
+        {
+            throw new ArgumentException($"Something is in the 0x{length:x} bytes from 0x{address:x} on already.");
+        }
+    }
+
+    /// <summary>As <see cref="AttachDevice"/>, for a place that a Guest has chosen.</summary>
+    /// <returns>False when memory or another device is there.</returns>
+    /// <exception cref="ArgumentException">The region is not whole frames.</exception>
+    public bool TryAttachDevice(uint address, uint length, IMemoryMappedDevice device)
+    {
         ArgumentNullException.ThrowIfNull(device);
         if (address % FrameSize != 0 || length % FrameSize != 0 || length == 0 || (ulong)address + length > (ulong)FrameCount * FrameSize)
         {
@@ -121,10 +132,11 @@ public sealed unsafe class MachineMemory : IDisposable
         {
             if (!FrameBytes(frame).IsEmpty || DeviceAt(frame * FrameSize) is not null)
             {
-                throw new ArgumentException($"Something is at 0x{frame * FrameSize:x} already.");
+                return false;
             }
         }
         deviceRegions.Add(new DeviceRegion(address, length, device));
+        return true;
     }
 
     /// <summary>Takes a device out of its place.</summary>
