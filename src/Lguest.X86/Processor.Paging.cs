@@ -1,4 +1,5 @@
-// From linear to physical addresses: the walk through the two-level tables, which the soft-TLB saves us from on nearly every access.
+// From linear to physical addresses: the walk through the page tables, which the soft-TLB saves us from on nearly every access. There are
+// two formats: two levels of 32-bit entries, and with PAE two levels of 64-bit entries below four pointers that the processor holds.
 
 using Lguest.X86.Execution;
 using Lguest.X86.Memory;
@@ -14,6 +15,19 @@ internal enum Access
     Execute,
 }
 
+/// <summary>What a translation allows.</summary>
+[Flags]
+internal enum PageTraits
+{
+    None,
+
+    /// <summary>Writes are allowed, and nobody needs to note them: the dirty bit is set.</summary>
+    Writable = 1,
+
+    /// <summary>Stays when CR3 is loaded.</summary>
+    Global = 2,
+}
+
 public sealed unsafe partial class Processor
 {
     private const uint PagePresent = 0x1;
@@ -22,10 +36,18 @@ public sealed unsafe partial class Processor
     private const uint PageAccessed = 0x20;
     private const uint PageDirty = 0x40;
     private const uint PageLarge = 0x80;
+    private const uint PageGlobal = 0x100;
 
     private const uint FaultPresent = 1;
     private const uint FaultWrite = 2;
     private const uint FaultUser = 4;
+    private const uint FaultReserved = 8;
+    private const uint FaultFetch = 16;
+
+    // Of the high half of a PAE entry only the bit that forbids execution exists: physical addresses have 32 bits.
+    private const uint NoExecute = 0x8000_0000;
+    private const uint ReservedInLargePage = 0x001F_E000;
+    private const uint ReservedInPointer = 0x1E6;
 
     private readonly GuestFault guestFault = new();
     private SoftTlb currentTlb;
@@ -51,16 +73,20 @@ public sealed unsafe partial class Processor
 
     /// <summary>Finds the physical address of a linear one (Intel SDM volume 3, 4.3 and 4.6); notes a page fault when there is none.</summary>
     /// <remarks>Sets the accessed and dirty bits of the tables on success.</remarks>
-    private bool TryWalk(uint linear, Access access, bool user, out uint physical, out bool writable)
+    private bool TryWalk(uint linear, Access access, bool user, out uint physical, out PageTraits traits)
     {
         if ((state->Cr0 & Cr0.Paging) == 0)
         {
             physical = linear;
-            writable = true;
+            traits = PageTraits.Writable;
             return true;
         }
+        if ((state->Cr4 & Cr4.PhysicalAddressExtension) != 0)
+        {
+            return TryWalkExtended(linear, access, user, out physical, out traits);
+        }
         physical = 0;
-        writable = false;
+        traits = PageTraits.None;
         bool write = access == Access.Write;
         uint directoryAddress = (currentSpace.Directory & 0xFFFF_F000) + ((linear >> 22) * 4);
         uint directoryEntry = memory.Read<uint>(directoryAddress);
@@ -77,7 +103,7 @@ public sealed unsafe partial class Processor
             MarkUsed(directoryAddress, directoryEntry, write);
             currentSpace.NoteLargePage(linear);
             physical = (directoryEntry & 0xFFC0_0000) | (linear & 0x003F_FFFF);
-            writable = PageAllows(directoryEntry, true, user) && (write || (directoryEntry & PageDirty) != 0);
+            traits = TraitsOf(directoryEntry, directoryEntry, write, user);
             return true;
         }
         uint tableAddress = (directoryEntry & 0xFFFF_F000) + (((linear >> 12) & 0x3FF) * 4);
@@ -94,9 +120,100 @@ public sealed unsafe partial class Processor
         MarkUsed(directoryAddress, directoryEntry, false);
         MarkUsed(tableAddress, tableEntry, write);
         physical = (tableEntry & 0xFFFF_F000) | (linear & 0xFFF);
-        writable = PageAllows(both, true, user) && (write || (tableEntry & PageDirty) != 0);
+        traits = TraitsOf(both, tableEntry, write, user);
         return true;
     }
+
+    /// <summary>The walk with PAE (4.4).</summary>
+    private bool TryWalkExtended(uint linear, Access access, bool user, out uint physical, out PageTraits traits)
+    {
+        physical = 0;
+        traits = PageTraits.None;
+        bool write = access == Access.Write;
+        var pointer = (uint)state->DirectoryPointers[(int)(linear >> 30)];
+        if ((pointer & PagePresent) == 0)
+        {
+            return PageFault(linear, access, user, 0);
+        }
+        uint directoryAddress = (pointer & 0xFFFF_F000) + (((linear >> 21) & 0x1FF) * 8);
+        ulong directoryEntry = memory.Read<ulong>(directoryAddress);
+        if (((uint)directoryEntry & PagePresent) == 0)
+        {
+            return PageFault(linear, access, user, 0);
+        }
+        bool large = ((uint)directoryEntry & PageLarge) != 0;
+        if (IsReserved(directoryEntry, large ? ReservedInLargePage : 0))
+        {
+            return PageFault(linear, access, user, FaultPresent | FaultReserved);
+        }
+        uint lastAddress = directoryAddress;
+        ulong last = directoryEntry;
+        if (!large)
+        {
+            lastAddress = ((uint)directoryEntry & 0xFFFF_F000) + (((linear >> 12) & 0x1FF) * 8);
+            last = memory.Read<ulong>(lastAddress);
+            if (((uint)last & PagePresent) == 0)
+            {
+                return PageFault(linear, access, user, 0);
+            }
+            if (IsReserved(last, 0))
+            {
+                return PageFault(linear, access, user, FaultPresent | FaultReserved);
+            }
+        }
+        uint both = (uint)(directoryEntry & last);
+        bool forbidden = access == Access.Execute && (((directoryEntry | last) >> 32) & NoExecute) != 0;
+        if (forbidden || !PageAllows(both, write, user))
+        {
+            return PageFault(linear, access, user, FaultPresent);
+        }
+        if (large)
+        {
+            currentSpace.NoteLargePage(linear);
+            physical = ((uint)last & 0xFFE0_0000) | (linear & 0x001F_FFFF);
+        }
+        else
+        {
+            MarkUsed(directoryAddress, (uint)directoryEntry, false);
+            physical = ((uint)last & 0xFFFF_F000) | (linear & 0xFFF);
+        }
+        MarkUsed(lastAddress, (uint)last, write);
+        traits = TraitsOf(both, (uint)last, write, user);
+        return true;
+    }
+
+    private bool ForbidsExecution => (state->Efer & Efer.NoExecuteEnable) != 0 && (state->Cr4 & Cr4.PhysicalAddressExtension) != 0;
+
+    private bool IsReserved(ulong entry, uint low) =>
+        ((uint)(entry >> 32) & (ForbidsExecution ? ~NoExecute : ~0u)) != 0 || ((uint)entry & low) != 0;
+
+    /// <summary>Loads the PDPTE registers, where values of the control registers mean PAE paging (4.4.1).</summary>
+    /// <exception cref="GuestFault">A present one has reserved bits set; nothing has changed.</exception>
+    private void LoadDirectoryPointers(uint cr0, uint cr3, uint cr4)
+    {
+        if ((cr0 & Cr0.Paging) == 0 || (cr4 & Cr4.PhysicalAddressExtension) == 0)
+        {
+            return;
+        }
+        DirectoryPointers pointers = default;
+        for (int i = 0; i < 4; i++)
+        {
+            pointers[i] = memory.Read<ulong>((cr3 & 0xFFFF_FFE0) + ((uint)i * 8));
+            if ((pointers[i] & PagePresent) != 0 && (pointers[i] >> 32 != 0 || (pointers[i] & ReservedInPointer) != 0))
+            {
+                throw Fault(Vector.GeneralProtection);
+            }
+        }
+        state->DirectoryPointers = pointers;
+    }
+
+    /// <param name="rights">What all levels allow.</param>
+    /// <param name="last">The entry that maps the page.</param>
+    /// <param name="write">This access writes.</param>
+    /// <param name="user">Ring 3 asks.</param>
+    private PageTraits TraitsOf(uint rights, uint last, bool write, bool user) =>
+        (PageAllows(rights, true, user) && (write || (last & PageDirty) != 0) ? PageTraits.Writable : PageTraits.None)
+        | ((last & PageGlobal) != 0 && (state->Cr4 & Cr4.PageGlobalEnable) != 0 ? PageTraits.Global : PageTraits.None);
 
     private bool PageAllows(uint entry, bool write, bool user)
     {
@@ -120,7 +237,8 @@ public sealed unsafe partial class Processor
     {
         state->Cr2 = linear;
         pendingVector = Vector.PageFault;
-        pendingErrorCode = present | (access == Access.Write ? FaultWrite : 0) | (user ? FaultUser : 0);
+        pendingErrorCode = present | (access == Access.Write ? FaultWrite : 0) | (user ? FaultUser : 0)
+            | (access == Access.Execute && ForbidsExecution ? FaultFetch : 0);
         return false;
     }
 
@@ -128,7 +246,7 @@ public sealed unsafe partial class Processor
     private bool TryFillData(SoftTlb tlb, uint linear, bool write, out uint physical)
     {
         bool user = ReferenceEquals(tlb, currentSpace.User);
-        if (!TryWalk(linear, write ? Access.Write : Access.Read, user, out physical, out bool writable))
+        if (!TryWalk(linear, write ? Access.Write : Access.Read, user, out physical, out PageTraits traits))
         {
             return false;
         }
@@ -141,8 +259,12 @@ public sealed unsafe partial class Processor
             if (page != null && !PageIsWatched(linearPage))
             {
                 TlbEntry* entry = tlb.Data + ((linear >> 12) % SoftTlb.Entries);
+                if ((traits & PageTraits.Global) == 0)
+                {
+                    tlb.NoteLocalData(linear);
+                }
                 entry->ReadTag = linearPage;
-                entry->WriteTag = writable && !memory.FrameHoldsCode(frame) ? linearPage : 1;
+                entry->WriteTag = (traits & PageTraits.Writable) != 0 && !memory.FrameHoldsCode(frame) ? linearPage : 1;
                 entry->Addend = (nint)page - (nint)linearPage;
             }
         }
@@ -161,9 +283,13 @@ public sealed unsafe partial class Processor
                 physical = (entry->Frame << 12) | (linear & 0xFFF);
                 return true;
             }
-            if (!TryWalk(linear, Access.Execute, state->PrivilegeLevel == 3, out physical, out _))
+            if (!TryWalk(linear, Access.Execute, state->PrivilegeLevel == 3, out physical, out PageTraits traits))
             {
                 return false;
+            }
+            if ((traits & PageTraits.Global) == 0)
+            {
+                currentTlb.NoteLocalExecute(linear);
             }
             entry->Tag = linear & 0xFFFF_F000;
             entry->Frame = physical >> 12;

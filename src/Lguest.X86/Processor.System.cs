@@ -40,10 +40,18 @@ public sealed unsafe partial class Processor
     /// <summary>Whether a code segment would run in the ring that belongs to the Host.</summary>
     internal bool IsHostRing(in Descriptor code) => options.HostOwnsRing0 && !code.IsConforming && code.PrivilegeLevel == 0;
 
+    /// <summary>Whether the whole processor is the Guest's, ring 0 too.</summary>
+    internal bool OwnsRing0 => !options.HostOwnsRing0;
+
     /// <summary>Writes CR0.</summary>
+    /// <exception cref="Execution.GuestFault">The page-directory pointers that PAE paging begins with are wrong.</exception>
     internal void SetCr0(uint value)
     {
         uint changed = state->Cr0 ^ value;
+        if ((changed & (Cr0.Paging | Cr0.CacheDisable | Cr0.NotWriteThrough)) != 0)
+        {
+            LoadDirectoryPointers(value, state->Cr3, state->Cr4);
+        }
         state->Cr0 = value;
         if ((changed & (Cr0.Paging | Cr0.WriteProtect)) != 0)
         {
@@ -52,19 +60,35 @@ public sealed unsafe partial class Processor
         StateChanged();
     }
 
-    /// <summary>Writes CR3 as a kernel in ring 0 does: the TLB forgets everything.</summary>
+    /// <summary>Writes CR3 as a kernel in ring 0 does: the TLB forgets everything that is not global.</summary>
+    /// <exception cref="Execution.GuestFault">The page-directory pointers of PAE paging are wrong.</exception>
     internal void SetCr3(uint value)
     {
+        LoadDirectoryPointers(state->Cr0, value, state->Cr4);
         state->Cr3 = value;
         currentSpace.Directory = value & 0xFFFF_F000;
-        currentSpace.Flush();
+        currentSpace.FlushLocal();
         leaveBlocks = true;
     }
 
     /// <summary>Writes CR4.</summary>
+    /// <exception cref="Execution.GuestFault">The page-directory pointers that PAE paging begins with are wrong.</exception>
     internal void SetCr4(uint value)
     {
+        const uint reloads = Cr4.PhysicalAddressExtension | Cr4.PageGlobalEnable | Cr4.PageSizeExtensions;
+        if (((state->Cr4 ^ value) & reloads) != 0)
+        {
+            LoadDirectoryPointers(state->Cr0, state->Cr3, value);
+        }
         state->Cr4 = value;
+        FlushAddressSpaces();
+        leaveBlocks = true;
+    }
+
+    /// <summary>Writes IA32_EFER.</summary>
+    internal void SetEfer(uint value)
+    {
+        state->Efer = value;
         FlushAddressSpaces();
         leaveBlocks = true;
     }

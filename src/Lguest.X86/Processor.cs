@@ -12,6 +12,7 @@
 
 using System.Runtime.InteropServices;
 using Lguest.X86.Execution;
+using Lguest.X86.Instructions;
 using Lguest.X86.Memory;
 using Lguest.X86.State;
 using Lguest.X86.Translation;
@@ -191,6 +192,7 @@ public sealed unsafe partial class Processor : IDisposable
         s.Debug[7] = 0x400;
         s.Fpu.ControlWord = 0x37F;
         s.Fpu.Mxcsr = 0x1F80;
+        s.MiscEnable = ModelSpecificRegisters.InitialMiscEnable;
         StateChanged();
     }
 }

@@ -33,6 +33,7 @@ internal sealed class InstructionTable
         SegmentInstructions.Register(this);
         FarTransferInstructions.Register(this);
         SystemInstructions.Register(this);
+        ModelSpecificRegisters.Register(this);
         PortInstructions.Register(this);
         X87Instructions.Register(this);
         MmxInstructions.Register(this);

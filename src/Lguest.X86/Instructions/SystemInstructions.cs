@@ -8,13 +8,7 @@ namespace Lguest.X86.Instructions;
 
 internal static class SystemInstructions
 {
-    private const uint TimeStampCounterRegister = 0x10;
-    private const uint SysenterCsRegister = 0x174;
-    private const uint SysenterEspRegister = 0x175;
-    private const uint SysenterEipRegister = 0x176;
     private const uint WritableCr0 = 0xE005_003F;
-    private const uint NotWriteThrough = 0x2000_0000;
-    private const uint CacheControl = 0x6000_0000;
 
     public static void Register(InstructionTable table)
     {
@@ -37,10 +31,8 @@ internal static class SystemInstructions
         table.Add(Mnemonic.Invd, static (Processor cpu, in Instruction _) => cpu.RequireRing0());
         table.Add(Mnemonic.Wbinvd, static (Processor cpu, in Instruction _) => cpu.RequireRing0());
         table.Add(Mnemonic.Hlt, Halt);
-        table.Add(Mnemonic.Rdmsr, ReadModelSpecific);
-        table.Add(Mnemonic.Wrmsr, WriteModelSpecific);
         table.Add(Mnemonic.Rdtsc, ReadTimeStamp);
-        table.Add(Mnemonic.Cpuid, static (Processor cpu, in Instruction _) => Cpuid.Execute(ref cpu.State));
+        table.Add(Mnemonic.Cpuid, static (Processor cpu, in Instruction _) => Cpuid.Execute(ref cpu.State, cpu.OwnsRing0));
         table.Add(Mnemonic.Sysenter, SystemEnter);
         table.Add(Mnemonic.Sysexit, SystemExit);
         table.Add(Mnemonic.Ud2, static (Processor cpu, in Instruction _) => throw cpu.Fault(Vector.InvalidOpcode));
@@ -68,7 +60,7 @@ internal static class SystemInstructions
         {
             case Iced.Intel.Register.CR0:
                 bool paging = (value & Cr0.Paging) != 0;
-                if ((paging && (value & Cr0.ProtectionEnable) == 0) || (value & CacheControl) == NotWriteThrough)
+                if ((paging && (value & Cr0.ProtectionEnable) == 0) || (value & (Cr0.NotWriteThrough | Cr0.CacheDisable)) == Cr0.NotWriteThrough)
                 {
                     throw cpu.Fault(Vector.GeneralProtection);
                 }
@@ -81,8 +73,8 @@ internal static class SystemInstructions
                 cpu.SetCr3(value);
                 break;
             case Iced.Intel.Register.CR4:
-                const uint implemented = Cr4.TimeStampDisable | Cr4.DebuggingExtensions | Cr4.PageSizeExtensions | Cr4.PageGlobalEnable
-                    | Cr4.OsFxsr | Cr4.OsXmmExceptions;
+                uint implemented = Cr4.TimeStampDisable | Cr4.DebuggingExtensions | Cr4.PageSizeExtensions | Cr4.PageGlobalEnable
+                    | Cr4.OsFxsr | Cr4.OsXmmExceptions | (cpu.OwnsRing0 ? Cr4.PhysicalAddressExtension : 0);
                 if ((value & ~implemented) != 0)
                 {
                     throw cpu.Fault(Vector.GeneralProtection);
@@ -264,37 +256,6 @@ internal static class SystemInstructions
         cpu.Halt();
     }
 
-    private static void ReadModelSpecific(Processor cpu, in Instruction instruction)
-    {
-        cpu.RequireRing0();
-        ulong value = cpu.State.General[(int)Register32.Ecx] switch
-        {
-            TimeStampCounterRegister => cpu.TimeStampCounter,
-            SysenterCsRegister => cpu.State.SysenterCs,
-            SysenterEspRegister => cpu.State.SysenterEsp,
-            SysenterEipRegister => cpu.State.SysenterEip,
-            _ => throw cpu.Fault(Vector.GeneralProtection),
-        };
-        SetEdxEax(cpu, value);
-    }
-
-    private static void WriteModelSpecific(Processor cpu, in Instruction instruction)
-    {
-        cpu.RequireRing0();
-        uint value = cpu.State.General[(int)Register32.Eax];
-        switch (cpu.State.General[(int)Register32.Ecx])
-        {
-            case TimeStampCounterRegister:
-                ulong counter = value | ((ulong)cpu.State.General[(int)Register32.Edx] << 32);
-                cpu.TimeStampCounter = counter;
-                break;
-            case SysenterCsRegister: cpu.State.SysenterCs = value; break;
-            case SysenterEspRegister: cpu.State.SysenterEsp = value; break;
-            case SysenterEipRegister: cpu.State.SysenterEip = value; break;
-            default: throw cpu.Fault(Vector.GeneralProtection);
-        }
-    }
-
     private static void ReadTimeStamp(Processor cpu, in Instruction instruction)
     {
         if ((cpu.State.Cr4 & Cr4.TimeStampDisable) != 0)
@@ -304,7 +265,7 @@ internal static class SystemInstructions
         SetEdxEax(cpu, cpu.TimeStampCounter);
     }
 
-    private static void SetEdxEax(Processor cpu, ulong value)
+    internal static void SetEdxEax(Processor cpu, ulong value)
     {
         cpu.State.General[(int)Register32.Eax] = (uint)value;
         cpu.State.General[(int)Register32.Edx] = (uint)(value >> 32);

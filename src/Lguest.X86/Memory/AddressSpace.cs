@@ -59,6 +59,11 @@ internal sealed unsafe class SoftTlb
     public readonly TlbEntry* Data;
     public readonly ExecuteEntry* Execute;
 
+    // Numbers of the entries that hold what is not global, in the order in which they were filled; those of the instruction TLB lie
+    // behind those of the data TLB.
+    private readonly ushort[] local = new ushort[Entries];
+    private int locals;
+
     public SoftTlb(byte* memory)
     {
         Data = (TlbEntry*)memory;
@@ -76,6 +81,49 @@ internal sealed unsafe class SoftTlb
         {
             new Span<uint>(Data, Bytes / sizeof(uint)).Fill(Invalid);
         }
+        locals = 0;
+    }
+
+    /// <summary>Notes that an entry of the data TLB gets a translation that is not global.</summary>
+    public void NoteLocalData(uint linear) => NoteLocal((linear >> 12) % Entries);
+
+    /// <summary>Notes that an entry of the instruction TLB gets a translation that is not global.</summary>
+    public void NoteLocalExecute(uint linear) => NoteLocal(Entries + ((linear >> 12) % ExecuteEntries));
+
+    private void NoteLocal(uint number)
+    {
+        if (locals < local.Length)
+        {
+            local[locals] = (ushort)number;
+        }
+        locals++;
+    }
+
+    /// <summary>Forgets what is not global.</summary>
+    public void FlushLocal()
+    {
+        if (locals > local.Length)
+        {
+            Flush();
+            return;
+        }
+        // SAFETY: the numbers noted are below Entries, or below Entries + ExecuteEntries.
+        unsafe
+        {
+            foreach (ushort number in local.AsSpan(0, locals))
+            {
+                if (number < Entries)
+                {
+                    Data[number].ReadTag = Invalid;
+                    Data[number].WriteTag = Invalid;
+                }
+                else
+                {
+                    Execute[number - Entries].Tag = Invalid;
+                }
+            }
+        }
+        locals = 0;
     }
 
     public void FlushPage(uint linear)
@@ -146,6 +194,13 @@ public sealed unsafe class AddressSpace : IDisposable
         Supervisor.Flush();
         User.Flush();
         Array.Clear(largePages);
+    }
+
+    /// <summary>Forgets every translation that is not global.</summary>
+    internal void FlushLocal()
+    {
+        Supervisor.FlushLocal();
+        User.FlushLocal();
     }
 
     /// <summary>Forgets the translation of the page, small or large, that contains a linear address.</summary>

@@ -26,6 +26,12 @@ public static class Cr0
     /// <summary>WP: supervisor writes respect read-only pages.</summary>
     public const uint WriteProtect = 0x1_0000;
 
+    /// <summary>NW: with CD, caches that do not write through.</summary>
+    public const uint NotWriteThrough = 0x2000_0000;
+
+    /// <summary>CD: caches are off.</summary>
+    public const uint CacheDisable = 0x4000_0000;
+
     /// <summary>AM: alignment checks are possible.</summary>
     public const uint AlignmentMask = 0x4_0000;
 
@@ -45,6 +51,9 @@ public static class Cr4
     /// <summary>PSE: 4 MiB pages.</summary>
     public const uint PageSizeExtensions = 0x10;
 
+    /// <summary>PAE: page tables of 64-bit entries.</summary>
+    public const uint PhysicalAddressExtension = 0x20;
+
     /// <summary>PGE: global pages.</summary>
     public const uint PageGlobalEnable = 0x80;
 
@@ -53,6 +62,13 @@ public static class Cr4
 
     /// <summary>OSXMMEXCPT: unmasked SSE exceptions raise vector 19.</summary>
     public const uint OsXmmExceptions = 0x400;
+}
+
+/// <summary>Bits of IA32_EFER (Intel SDM volume 3, 2.2.1).</summary>
+public static class Efer
+{
+    /// <summary>NXE: bit 63 of a PAE page-table entry forbids execution.</summary>
+    public const uint NoExecuteEnable = 0x800;
 }
 
 /// <summary>Exception vectors (Intel SDM volume 3, 6.3.1).</summary>

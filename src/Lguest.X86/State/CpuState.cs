@@ -60,6 +60,13 @@ public struct DebugRegisters
     private uint first;
 }
 
+/// <summary>The four page-directory-pointer-table entries that the processor holds while PAE paging is on.</summary>
+[InlineArray(4)]
+public struct DirectoryPointers
+{
+    private ulong first;
+}
+
 /// <summary>Architectural state of one IA-32 processor (Intel SDM volume 1, chapter 3; volume 3, chapter 2).</summary>
 public struct CpuState
 {
@@ -119,6 +126,15 @@ public struct CpuState
 
     /// <summary>IA32_SYSENTER_EIP.</summary>
     public uint SysenterEip;
+
+    /// <summary>IA32_EFER, of which bit 11 (NXE) exists.</summary>
+    public uint Efer;
+
+    /// <summary>IA32_MISC_ENABLE, low half.</summary>
+    public uint MiscEnable;
+
+    /// <summary>The PDPTE registers (Intel SDM volume 3, 4.4.1), loaded together with CR3.</summary>
+    public DirectoryPointers DirectoryPointers;
 
     /// <summary>EFLAGS as PUSHF would store it.</summary>
     public uint Eflags

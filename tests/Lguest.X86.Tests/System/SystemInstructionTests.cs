@@ -342,9 +342,9 @@ public sealed class SystemInstructionTests
         Assert.Equal((0xFFFF_FFFFu, 0x1234_5678u), (m.Memory.Read<uint>(SystemMachine.Data + 8), m.Memory.Read<uint>(SystemMachine.Data + 12)));
     }
 
-    private static (uint Eax, uint Ebx, uint Ecx, uint Edx) Identify(uint leaf)
+    private static (uint Eax, uint Ebx, uint Ecx, uint Edx) Identify(uint leaf, bool hostRing = true)
     {
-        using var m = new SystemMachine();
+        using var m = new SystemMachine(hostRing: hostRing);
         m.Enter(3);
         m.Run(a =>
         {
@@ -380,6 +380,71 @@ public sealed class SystemInstructionTests
         }
         Assert.Equal("lguest for .NET virtual processor", brand.ToString().TrimEnd());
         Assert.Equal(Identify(1), Identify(0x8000_0005));
+    }
+
+    [Fact]
+    public void CpuidTellsAKernelInRing0OfMore()
+    {
+        Assert.Equal(Identify(0), Identify(0, hostRing: false));
+        (uint signature, _, uint c, uint d) = Identify(1, hostRing: false);
+        // An Atom, since kernels know that those do not speculate; and PAE.
+        Assert.Equal((0x0001_06CAu, 0x8000_0000u, 0x0788_A97Du), (signature, c, d));
+        Assert.Equal((0x8000_0008u, 0u, 0u, 0u), Identify(0x8000_0000, hostRing: false));
+        Assert.Equal((0u, 0u, 0u, 1u << 20), Identify(0x8000_0001, hostRing: false));
+        Assert.Equal((0u, 0u, 0u, 1u << 8), Identify(0x8000_0007, hostRing: false));
+        Assert.Equal((0x2020u, 0u, 0u, 0u), Identify(0x8000_0008, hostRing: false));
+        Assert.Equal(Identify(1, hostRing: false), Identify(0x8000_0009, hostRing: false));
+    }
+
+    [Theory]
+    [InlineData(0x17u, 0u, 0u)]
+    [InlineData(0x8Bu, 0u, 0u)]
+    [InlineData(0x1A0u, 0x1801u, 0u)]
+    [InlineData(0xC000_0080u, 0u, 0u)]
+    public void RegistersThatKernelsReadWithoutAskingAreThere(uint number, uint low, uint high)
+    {
+        using var m = new SystemMachine();
+        m[Register32.Ecx] = number;
+        Assert.Equal(SystemMachine.Done, m.Run(a =>
+        {
+            a.rdmsr();
+            a.hlt();
+        }));
+        Assert.Equal((low, high), (m[Register32.Eax], m[Register32.Edx]));
+    }
+
+    [Theory]
+    [InlineData(0x8Bu, 0xFFFF_FFFFu, 0xFFFF_FFFFu, 0u)]
+    [InlineData(0x1A0u, 0x40_0000u, 4u, 0x40_1800u)]
+    [InlineData(0xC000_0080u, 0x800u, 0u, 0x800u)]
+    public void WhatIsWrittenToThemIsKeptAsFarAsItExists(uint number, uint low, uint high, uint kept)
+    {
+        using var m = new SystemMachine();
+        m[Register32.Ecx] = number;
+        m[Register32.Eax] = low;
+        m[Register32.Edx] = high;
+        Assert.Equal(SystemMachine.Done, m.Run(a =>
+        {
+            a.wrmsr();
+            a.rdmsr();
+            a.hlt();
+        }));
+        Assert.Equal((kept, 0u), (m[Register32.Eax], m[Register32.Edx]));
+    }
+
+    [Theory]
+    [InlineData(0x801u, 0u)]
+    [InlineData(0x900u, 0u)]
+    [InlineData(0x800u, 1u)]
+    public void EferRefusesWhatBelongsToLongMode(uint low, uint high)
+    {
+        using var m = new SystemMachine();
+        m[Register32.Ecx] = 0xC000_0080;
+        m[Register32.Eax] = low;
+        m[Register32.Edx] = high;
+        Assert.Equal(Vector.GeneralProtection, m.Run(a => a.wrmsr()));
+        m.AssertFault(Vector.GeneralProtection, 0, SystemMachine.Code);
+        Assert.Equal(0u, m.State.Efer);
     }
 
     [Fact]
