@@ -264,7 +264,7 @@ public sealed unsafe partial class Processor
                     tlb.NoteLocalData(linear);
                 }
                 entry->ReadTag = linearPage;
-                entry->WriteTag = (traits & PageTraits.Writable) != 0 && !memory.FrameHoldsCode(frame) ? linearPage : 1;
+                entry->WriteTag = (traits & PageTraits.Writable) != 0 && memory.TakesWritesUnnoticed(frame) ? linearPage : 1;
                 entry->Addend = (nint)page - (nint)linearPage;
             }
         }

@@ -516,12 +516,14 @@ public sealed unsafe partial class Processor
             Miss:
                 if ((address & 0xFFF) <= 0xFFC)
                 {
-                    if (!TryFillData(currentTlb, address, write, out _))
+                    if (!TryFillData(currentTlb, address, write, out a))
                     {
                         LeaveAt(block, op->Instruction);
                         return true;
                     }
                     if ((write ? entry->WriteTag : entry->ReadTag) == (address & PageMask)) continue;
+                    // A device is read once, by the handler of the whole instruction.
+                    if (memory.FrameAddress(a >> 12) == null) goto Reference;
                 }
                 if (op->Code is OpCode.LoadTemporary32 or OpCode.LoadTemporary8)
                 {

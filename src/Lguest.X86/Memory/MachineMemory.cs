@@ -38,6 +38,7 @@ public sealed unsafe class MachineMemory : IDisposable
     // Host which pages these are. It would be a new device type, a page of driver, and one call of the host system here. How do you make
     // sure that a Guest which lies hurts nobody but itself? :*
     private const byte HoldsCode = 1;
+    private const byte IsRom = 2;
 
     private readonly HostMemory tableMemory = new(FrameCount * (nuint)sizeof(nint));
     private readonly HostMemory flagMemory = new(FrameCount);
@@ -48,6 +49,7 @@ public sealed unsafe class MachineMemory : IDisposable
     private readonly Stack<uint> freeFrames = new();
     private readonly Dictionary<uint, (SharedFileMapping File, uint Page)> sharedFrames = [];
     private readonly List<DeviceRegion> deviceRegions = [];
+    private readonly List<HostMemory> roms = [];
     private readonly uint arenaEnd;
     private uint nextArenaFrame;
 
@@ -103,6 +105,31 @@ public sealed unsafe class MachineMemory : IDisposable
             frames[frame] = file.Address + ((nuint)page * FrameSize);
         }
         sharedFrames[frame] = (file, page);
+    }
+
+    /// <summary>Puts a ROM in the place of whatever is there: writes of the Guest do nothing.</summary>
+    /// <remarks>Before a processor runs on this memory. Only the program itself can still write, through <see cref="FrameBytes"/>.</remarks>
+    /// <param name="address">Physical address, a multiple of 4096.</param>
+    /// <param name="image">Its bytes, whole frames.</param>
+    /// <exception cref="ArgumentException">The ROM is not whole frames, or reaches beyond 4 GiB.</exception>
+    public void PlaceRom(uint address, ReadOnlySpan<byte> image)
+    {
+        if (address % FrameSize != 0 || image.Length % FrameSize != 0 || image.IsEmpty || (ulong)address + (ulong)image.Length > (ulong)FrameCount * FrameSize)
+        {
+            throw new ArgumentException($"0x{image.Length:x} bytes from 0x{address:x} on are not whole frames.");
+        }
+        var rom = new HostMemory((nuint)image.Length);
+        roms.Add(rom);
+        // SAFETY: the block has room for the image, whose frames were just checked to be in the tables.
+        unsafe
+        {
+            image.CopyTo(new Span<byte>(rom.Address, image.Length));
+            for (uint i = 0; i < image.Length / FrameSize; i++)
+            {
+                frames[(address / FrameSize) + i] = rom.Address + ((nuint)i * FrameSize);
+                flags[(address / FrameSize) + i] |= IsRom;
+            }
+        }
     }
 
     /// <summary>Puts a device in the place of absent frames. Before a processor runs on this memory, or by its thread.</summary>
@@ -231,7 +258,7 @@ public sealed unsafe class MachineMemory : IDisposable
         unsafe
         {
             byte* frame = frames[number];
-            if (frame != null && offset <= FrameSize - (uint)sizeof(T) && !FrameHoldsCode(number))
+            if (frame != null && offset <= FrameSize - (uint)sizeof(T) && TakesWritesUnnoticed(number))
             {
                 Unsafe.WriteUnaligned(frame + offset, value);
                 return;
@@ -270,7 +297,11 @@ public sealed unsafe class MachineMemory : IDisposable
             int offset = (int)(address % FrameSize);
             int length = Math.Min(bytes.Length, (int)FrameSize - offset);
             Span<byte> frame = FrameBytes(number);
-            if (!frame.IsEmpty)
+            if (IsReadOnly(number))
+            {
+                // Nobody answers.
+            }
+            else if (!frame.IsEmpty)
             {
                 bytes[..length].CopyTo(frame[offset..]);
                 if (FrameHoldsCode(number))
@@ -402,6 +433,25 @@ public sealed unsafe class MachineMemory : IDisposable
         }
     }
 
+    /// <summary>Whether a frame is ordinary memory: writes change it, and nobody must hear of them.</summary>
+    internal bool TakesWritesUnnoticed(uint frame)
+    {
+        // SAFETY: as in FrameAddress.
+        unsafe
+        {
+            return flags[frame] == 0;
+        }
+    }
+
+    private bool IsReadOnly(uint frame)
+    {
+        // SAFETY: as in FrameAddress.
+        unsafe
+        {
+            return (flags[frame] & IsRom) != 0;
+        }
+    }
+
     /// <summary>Remembers whether a frame holds decoded code.</summary>
     internal void SetFrameHoldsCode(uint frame, bool holds)
     {
@@ -419,5 +469,6 @@ public sealed unsafe class MachineMemory : IDisposable
         flagMemory.Dispose();
         guestMemory.Dispose();
         arenaMemory.Dispose();
+        roms.ForEach(static rom => rom.Dispose());
     }
 }
