@@ -30,7 +30,7 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
         this.device = device;
         devices =
         [
-            new BlockDevice(new FragileDisk(), "disk", NullLogger.Instance),
+            new BlockDevice(new GuestDisk(new FragileDisk(), "disk", NullLogger.Instance), NullLogger.Instance),
             new NetworkDevice(new EchoingBackEnd()),
             new ConsoleDevice(null, Stream.Null, TimeProvider.System, NullLogger.Instance),
         ];
@@ -84,11 +84,11 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
                 if (((IDevicePort)this).TryGetBuffer(key % HostileLayout.Top, out DmaBuffer buffer, out uint irq))
                 {
                     buffer.CopyFrom(new byte[Math.Min(buffer.Length, 2000)]);
-                    foreach (Span<byte> piece in buffer)
+                    foreach (Span<byte> piece in buffer.Pieces)
                     {
                         piece[^1] = 0x5A;
                     }
-                    buffer.Overwritten(buffer.Length);
+                    buffer.Pieces.Overwritten(buffer.Length);
                     ((IDevicePort)this).Complete(buffer, (uint)buffer.Length, irq);
                 }
                 break;
@@ -146,7 +146,15 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
 
         public override ReadOnlySpan<byte> HardwareAddress => Address;
 
-        public override bool TrySend(in DmaBuffer frame) => Input.TryAdd(frame);
+        public override bool TrySend(in GuestSections frame)
+        {
+            if (!Input.TryReserve(out Span<byte> place))
+            {
+                return false;
+            }
+            Input.Publish(frame.CopyTo(place));
+            return true;
+        }
 
         public override void Dispose()
         {
@@ -164,7 +172,7 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
     /// <summary>A disk that breaks when it is asked for what it has not.</summary>
     private sealed class FragileDisk : IDisk
     {
-        private readonly byte[] bytes = new byte[DiskSectors * BlockDevice.SectorSize];
+        private readonly byte[] bytes = new byte[DiskSectors * GuestDisk.SectorSize];
 
         public long Length => bytes.Length;
 

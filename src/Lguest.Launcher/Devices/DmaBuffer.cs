@@ -1,6 +1,7 @@
 // The one way in which bytes pass between a Guest and its devices: a list of at most 16 pieces of Guest memory with a word that says how
 // many bytes went through (ABI 10.2). The Guest fills the list in, so every address in it is suspect until it has been checked here.
 
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using Lguest.X86.Memory;
 
@@ -25,14 +26,14 @@ internal readonly struct DmaBuffer
         this.address = address;
         for (; count < MaximumSections; count++)
         {
-            var section = new Section(memory.Read<uint>(address + AddressesOffset + (4 * (uint)count)),
+            var section = new GuestSection(memory.Read<uint>(address + AddressesOffset + (4 * (uint)count)),
                 memory.Read<ushort>(address + LengthsOffset + (2 * (uint)count)));
             if (section.Length == 0)
             {
                 break;
             }
             sections[count] = section;
-            Length += section.Length;
+            Length += (int)section.Length;
         }
     }
 
@@ -66,7 +67,7 @@ internal readonly struct DmaBuffer
         for (int i = 0; i < buffer.count; i++)
         {
             badAddress = buffer.sections[i].Address;
-            if (!IsAllowed(memory, badAddress, (uint)buffer.sections[i].Length))
+            if (!IsAllowed(memory, badAddress, buffer.sections[i].Length))
             {
                 return false;
             }
@@ -75,80 +76,22 @@ internal readonly struct DmaBuffer
     }
     // :*
 
-    /// <summary>The pieces as memory, in order: neighbours that lie behind one another in the host's memory come as one.</summary>
-    public Pieces GetEnumerator() => new(this);
-
-    /// <summary>Says that the first bytes of the pieces have been written through the enumerator.</summary>
-    /// <param name="length">How many, at most <see cref="Length"/>.</param>
-    public void Overwritten(int length)
-    {
-        for (int i = 0; i < count && length > 0; i++)
-        {
-            memory.Overwritten(sections[i].Address, (uint)Math.Min(length, sections[i].Length));
-            length -= sections[i].Length;
-        }
-    }
+    /// <summary>The pieces as memory.</summary>
+    [UnscopedRef]
+    public GuestSections Pieces => new(memory, ((ReadOnlySpan<GuestSection>)sections)[..count]);
 
     /// <summary>Copies the pieces out, one behind the other; <paramref name="bytes"/> has <see cref="Length"/> bytes.</summary>
-    public void CopyTo(Span<byte> bytes)
-    {
-        for (int i = 0; i < count; i++)
-        {
-            memory.Read(sections[i].Address, bytes[..sections[i].Length]);
-            bytes = bytes[sections[i].Length..];
-        }
-    }
+    public void CopyTo(Span<byte> bytes) => Pieces.CopyTo(bytes);
 
     /// <summary>Fills the pieces from the front on with at most <see cref="Length"/> bytes.</summary>
-    public void CopyFrom(ReadOnlySpan<byte> bytes)
-    {
-        for (int i = 0; i < count && bytes.Length > 0; i++)
-        {
-            int length = Math.Min(bytes.Length, sections[i].Length);
-            memory.Write(sections[i].Address, bytes[..length]);
-            bytes = bytes[length..];
-        }
-    }
+    public void CopyFrom(ReadOnlySpan<byte> bytes) => Pieces.CopyFrom(bytes);
 
     private static bool IsAllowed(MachineMemory memory, uint address, uint size) =>
         address + (ulong)size < memory.GuestFrames * (ulong)MachineMemory.FrameSize;
 
-    /// <summary>Walks through the memory of a list's pieces.</summary>
-    /// <param name="buffer">The list.</param>
-    internal ref struct Pieces(DmaBuffer buffer)
-    {
-        private readonly DmaBuffer buffer = buffer;
-        private int next;
-        private uint address;
-        private uint rest;
-
-        /// <summary>A run of bytes, never empty.</summary>
-        public Span<byte> Current { get; private set; }
-
-        /// <summary>Goes to the next run.</summary>
-        public bool MoveNext()
-        {
-            while (next < buffer.count && (rest == 0 || buffer.sections[next].Address == address + rest))
-            {
-                address = rest == 0 ? buffer.sections[next].Address : address;
-                rest += (uint)buffer.sections[next++].Length;
-            }
-            if (rest == 0)
-            {
-                return false;
-            }
-            Current = buffer.memory.Contiguous(address, rest);
-            address += (uint)Current.Length;
-            rest -= (uint)Current.Length;
-            return true;
-        }
-    }
-
-    private readonly record struct Section(uint Address, int Length);
-
     [InlineArray(MaximumSections)]
     private struct Sections
     {
-        private Section element;
+        private GuestSection element;
     }
 }

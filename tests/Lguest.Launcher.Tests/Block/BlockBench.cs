@@ -21,7 +21,7 @@ internal sealed class BlockBench : IDevicePort, IDisposable
 
     public BlockBench(IDisk disk)
     {
-        Device = new BlockDevice(disk, "disk", NullLogger.Instance);
+        Device = new BlockDevice(new GuestDisk(disk, "disk", NullLogger.Instance), NullLogger.Instance);
         Device.Attach(Memory, new DevicePlace(Descriptor, Page));
     }
 

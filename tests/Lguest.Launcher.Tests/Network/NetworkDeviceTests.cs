@@ -172,7 +172,7 @@ public sealed class NetworkDeviceTests : IDisposable
 
         public override ReadOnlySpan<byte> HardwareAddress => [0x52, 1, 2, 3, 4, 5];
 
-        public override bool TrySend(in DmaBuffer frame)
+        public override bool TrySend(in GuestSections frame)
         {
             byte[] bytes = new byte[frame.Length];
             frame.CopyTo(bytes);

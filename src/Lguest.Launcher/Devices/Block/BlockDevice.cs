@@ -1,7 +1,6 @@
 // The Guest's disk (ABI 10.10): a page in which the Guest describes one request at a time, and a key to which it sends when the request is
 // ready. The bytes go between the host's file and the Guest's pages by the host's own copy, once; nothing is copied here.
 
-using Lguest.Platform;
 using Lguest.X86.Memory;
 using Microsoft.Extensions.Logging;
 
@@ -9,12 +8,10 @@ namespace Lguest.Launcher.Devices.Block;
 
 /// <summary>A disk on the lguest bus.</summary>
 /// <param name="disk">Where the bytes are; it is closed with the device.</param>
-/// <param name="name">What the user calls it, for messages.</param>
-/// <param name="logger">Receives failures of the host.</param>
-internal sealed partial class BlockDevice(IDisk disk, string name, ILogger logger) : Device
+/// <param name="logger">Receives requests.</param>
+internal sealed partial class BlockDevice(GuestDisk disk, ILogger logger) : Device
 {
-    /// <summary>Bytes of the unit that requests count in.</summary>
-    public const int SectorSize = 512;
+    private const int SectorSize = GuestDisk.SectorSize;
 
     private const ushort HasRandomTiming = 0x8000;
 
@@ -56,17 +53,17 @@ internal sealed partial class BlockDevice(IDisk disk, string name, ILogger logge
 
         if (offset >= disk.Length)
         {
-            port.Fail($"{name}: the Guest asked for sector {sector} of {disk.Length / SectorSize}");
+            port.Fail($"{disk.Name}: the Guest asked for sector {sector} of {disk.Length / SectorSize}");
             return 0;
         }
         if (!port.TryGetBuffer(place.FirstPage, out DmaBuffer bound, out uint irq))
         {
-            port.Fail($"{name}: the Guest has bound no buffer for the reply");
+            port.Fail($"{disk.Name}: the Guest has bound no buffer for the reply");
             return 0;
         }
         if (type == BlockPage.WriteRequest && offset + sent.Length > disk.Length)
         {
-            port.Fail($"{name}: the Guest wrote {sent.Length} bytes at sector {sector}, past the end at {disk.Length / SectorSize}");
+            port.Fail($"{disk.Name}: the Guest wrote {sent.Length} bytes at sector {sector}, past the end at {disk.Length / SectorSize}");
             return 0;
         }
 
@@ -75,18 +72,18 @@ internal sealed partial class BlockDevice(IDisk disk, string name, ILogger logge
         switch (type)
         {
             case BlockPage.ReadRequest:
-                usedLength = Read(bound, offset);
+                usedLength = (uint)disk.Read(bound.Pieces, offset);
                 isDone = usedLength == expected;
                 break;
             case BlockPage.WriteRequest when sent.Length == 0 && expected == 0:
-                isDone = TryFlush();
+                isDone = disk.TryFlush();
                 if (flushes)
                 {
                     memory.Write(place.FirstPage + BlockPage.Abilities, BlockPage.HonoursFlushes | (disk.IsReadOnly ? BlockPage.IsReadOnly : 0));
                 }
                 break;
             case BlockPage.WriteRequest:
-                isDone = TryWrite(sent, offset) && (flushes || TryFlush()) && sent.Length == expected;
+                isDone = disk.TryWrite(sent.Pieces, offset) && (flushes || disk.TryFlush()) && sent.Length == expected;
                 break;
             default:
                 isDone = false;
@@ -112,69 +109,6 @@ internal sealed partial class BlockDevice(IDisk disk, string name, ILogger logge
 
     public override void Dispose() => disk.Dispose();
 
-    private uint Read(in DmaBuffer buffer, long offset)
-    {
-        int done = 0;
-        try
-        {
-            foreach (Span<byte> piece in buffer)
-            {
-                int count = disk.Read(piece, offset + done);
-                done += count;
-                if (count < piece.Length)
-                {
-                    break;
-                }
-            }
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            LogFailure(name, error.Message);
-        }
-        // A piece whose reading failed may have been filled in part.
-        buffer.Overwritten(buffer.Length);
-        return (uint)done;
-    }
-
-    private bool TryWrite(in DmaBuffer buffer, long offset)
-    {
-        if (disk.IsReadOnly)
-        {
-            return false;
-        }
-        try
-        {
-            foreach (Span<byte> piece in buffer)
-            {
-                disk.Write(piece, offset);
-                offset += piece.Length;
-            }
-            return true;
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            LogFailure(name, error.Message);
-            return false;
-        }
-    }
-
-    private bool TryFlush()
-    {
-        try
-        {
-            disk.Flush();
-            return true;
-        }
-        catch (IOException error)
-        {
-            LogFailure(name, error.Message);
-            return false;
-        }
-    }
-
     [LoggerMessage(LogLevel.Trace, "Block: type {Type}, sector {Sector}, {Bytes} bytes")]
     private partial void LogRequest(int type, uint sector, uint bytes);
-
-    [LoggerMessage(LogLevel.Warning, "{Name} failed: {Error}")]
-    private partial void LogFailure(string name, string error);
 }

@@ -28,7 +28,9 @@ public sealed record BlockDeviceOptions(string Path) : DeviceOptions
     public BlockAccess Access { get; init; } = BlockAccess.ReadWrite;
 
     /// <inheritdoc/>
-    internal override Device Open(ILogger logger)
+    internal override Device Open(ILogger logger) => new BlockDevice(OpenDisk(logger), logger);
+
+    private GuestDisk OpenDisk(ILogger logger)
     {
         string name = $"block image {Path}";
         IDisk disk = OpenFile(name);
@@ -38,15 +40,15 @@ public sealed record BlockDeviceOptions(string Path) : DeviceOptions
             {
                 throw new MachineConfigurationException($"{name} is empty; a new disk of 1 GiB: truncate -s 1G FILE.");
             }
-            if (disk.Length % BlockDevice.SectorSize != 0)
+            if (disk.Length % GuestDisk.SectorSize != 0)
             {
-                throw new MachineConfigurationException($"{name} has {disk.Length} bytes, which is not a multiple of {BlockDevice.SectorSize}: it is truncated, or no raw image.");
+                throw new MachineConfigurationException($"{name} has {disk.Length} bytes, which is not a multiple of {GuestDisk.SectorSize}: it is truncated, or no raw image.");
             }
-            if (disk.Length / BlockDevice.SectorSize > uint.MaxValue)
+            if (disk.Length / GuestDisk.SectorSize > uint.MaxValue)
             {
                 throw new MachineConfigurationException($"{name} is too large: a Guest's disk is smaller than 2 TiB.");
             }
-            return new BlockDevice(Access == BlockAccess.Snapshot ? OpenSnapshot(name, disk) : disk, name, logger);
+            return new GuestDisk(Access == BlockAccess.Snapshot ? OpenSnapshot(name, disk) : disk, name, logger);
         }
         catch
         {

@@ -35,26 +35,30 @@ internal sealed class FrameQueue
     /// <returns>False when the queue is full.</returns>
     public bool TryAdd(ReadOnlySpan<byte> frame)
     {
-        if (Count == Capacity)
+        if (!TryReserve(out Span<byte> place))
         {
             return false;
         }
-        frame.CopyTo(Place(added));
+        frame.CopyTo(place);
         Publish(frame.Length);
         return true;
     }
 
-    /// <summary>Adds a frame of a proper length straight from the Guest's memory.</summary>
+    /// <summary>Asks for a place, to be filled and then added by <see cref="Publish"/>.</summary>
     /// <returns>False when the queue is full.</returns>
-    public bool TryAdd(in DmaBuffer frame)
+    public bool TryReserve(out Span<byte> place)
     {
-        if (Count == Capacity)
-        {
-            return false;
-        }
-        frame.CopyTo(Place(added)[..frame.Length]);
-        Publish(frame.Length);
-        return true;
+        bool isFree = Count < Capacity;
+        place = isFree ? Place(added) : default;
+        return isFree;
+    }
+
+    /// <summary>Adds the frame in the reserved place.</summary>
+    /// <param name="length">A proper length.</param>
+    public void Publish(int length)
+    {
+        lengths[added % Capacity] = length;
+        Volatile.Write(ref added, added + 1);
     }
 
     /// <summary>Shows the oldest frame, which stays, and may be changed, until <see cref="Remove"/>.</summary>
@@ -72,10 +76,4 @@ internal sealed class FrameQueue
     public void Clear() => Volatile.Write(ref taken, Volatile.Read(ref added));
 
     private Span<byte> Place(uint number) => bytes.AsSpan((int)(number % Capacity) * MaximumFrame, MaximumFrame);
-
-    private void Publish(int length)
-    {
-        lengths[added % Capacity] = length;
-        Volatile.Write(ref added, added + 1);
-    }
 }

@@ -28,7 +28,7 @@ internal abstract class NetworkBackEnd(string threadName) : IDisposable
 
     /// <summary>Sends a frame of a proper length; on the Guest's thread.</summary>
     /// <returns>False when it is lost.</returns>
-    public abstract bool TrySend(in DmaBuffer frame);
+    public abstract bool TrySend(in GuestSections frame);
 
     /// <summary>Begins to receive.</summary>
     /// <param name="wake">To be called whenever frames have arrived.</param>

@@ -35,7 +35,7 @@ internal sealed class NetworkDevice(NetworkBackEnd backEnd) : Device
     // list, and goes to the back end at once. Packets for the Guest wait in a queue; each takes one of the buffers that the Guest has
     // bound. If the Guest has no interface open, it will not take any of them, and they are thrown away.
     public override uint HandleOutput(in DmaBuffer buffer, IDevicePort port) =>
-        buffer.Length is >= FrameQueue.MinimumFrame and <= FrameQueue.MaximumFrame && backEnd.TrySend(buffer) ? (uint)buffer.Length : 0;
+        buffer.Length is >= FrameQueue.MinimumFrame and <= FrameQueue.MaximumFrame && backEnd.TrySend(buffer.Pieces) ? (uint)buffer.Length : 0;
 
     public override void DeliverInput(IDevicePort port)
     {

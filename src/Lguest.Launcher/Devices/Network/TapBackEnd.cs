@@ -13,12 +13,7 @@ internal sealed class TapBackEnd(TapInterface tap) : NetworkBackEnd("lguest tap"
 
     public override ReadOnlySpan<byte> HardwareAddress => tap.HardwareAddress;
 
-    public override bool TrySend(in DmaBuffer frame)
-    {
-        Span<byte> bytes = sent.AsSpan(0, frame.Length);
-        frame.CopyTo(bytes);
-        return tap.TryWrite(bytes);
-    }
+    public override bool TrySend(in GuestSections frame) => tap.TryWrite(sent.AsSpan(0, frame.CopyTo(sent)));
 
     public override void Dispose()
     {

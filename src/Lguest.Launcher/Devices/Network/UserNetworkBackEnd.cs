@@ -39,12 +39,13 @@ internal sealed class UserNetworkBackEnd : NetworkBackEnd
         }
     }
 
-    public override bool TrySend(in DmaBuffer frame)
+    public override bool TrySend(in GuestSections frame)
     {
-        if (!output.TryAdd(frame))
+        if (!output.TryReserve(out Span<byte> place))
         {
             return false;
         }
+        output.Publish(frame.CopyTo(place));
         slirp.Wake();
         return true;
     }
