@@ -54,6 +54,9 @@ public class PciFunction
     /// <summary>Whether the function may touch memory.</summary>
     public bool IsBusMaster => (Command & PciRegisters.BusMaster) != 0;
 
+    /// <summary>The configuration space as it is, for capabilities with registers of their own.</summary>
+    protected Span<byte> ConfigurationBytes => bytes;
+
     private ushort Command => Get16(PciRegisters.Command);
 
     /// <summary>Reads 1, 2 or 4 bytes of the configuration space.</summary>
