@@ -129,6 +129,7 @@ public sealed unsafe partial class Processor
     /// <summary>Follows the gate of a vector. On success NextEip is the handler; a refusal throws with nothing changed.</summary>
     private void Deliver(byte vector, uint errorCode, EventSource source, uint returnEip)
     {
+        deliveries++;
         uint external = source == EventSource.Instruction ? 0u : 1u;
         uint gateError = ((uint)vector * 8) | ErrorCodeIdt | external;
         if (((uint)vector * 8) + 7 > state->Idtr.Limit)

@@ -37,7 +37,7 @@ public sealed unsafe partial class Processor
     {
         get
         {
-            Interlocked.Exchange(ref context->Attention, 1);
+            Interlocked.Exchange(ref context->AttentionAt, 0);
             return Volatile.Read(ref context->InstructionCount);
         }
     }
@@ -55,7 +55,8 @@ public sealed unsafe partial class Processor
             }
             else
             {
-                Volatile.Write(ref context->Attention, 0);
+                Volatile.Write(ref context->AttentionAt, stopAt);
+                LookForStop();
                 TakeInterrupt();
             }
             if (!hostExitPending)
@@ -86,12 +87,12 @@ public sealed unsafe partial class Processor
     public void RequestInterrupt(byte vector)
     {
         Volatile.Write(ref interruptRequest, 0x100 | vector);
-        Interlocked.Exchange(ref context->Attention, 1);
+        Interlocked.Exchange(ref context->AttentionAt, 0);
     }
 
     /// <summary>Says that the interrupt controller may have something to deliver.</summary>
     /// <remarks>May be called from any thread; a running processor asks the controller within microseconds if IF is set.</remarks>
-    public void SignalInterrupt() => Interlocked.Exchange(ref context->Attention, 1);
+    public void SignalInterrupt() => Interlocked.Exchange(ref context->AttentionAt, 0);
 
     /// <summary>Ends a turn of a repeated instruction that has more to do: it goes on at itself, without asking breakpoints again.</summary>
     internal void RepeatInstruction()
@@ -141,7 +142,7 @@ public sealed unsafe partial class Processor
     {
         try
         {
-            return !(translator is null ? ExecuteBlocks() : ExecuteTranslated(translator));
+            return !(translator is not null ? ExecuteTranslated(translator) : options.StopsExactly ? ExecuteUpToStop() : ExecuteBlocks());
         }
         catch (GuestFault)
         {

@@ -29,7 +29,7 @@ public sealed unsafe partial class Processor
 
     /// <summary>Executions after which a new block of the current mode is worth translating.</summary>
     private long InitialHeat() =>
-        translator is not null && (blockMode & BlockMode.Flat) != 0 ? options.TranslateAfter : NeverHot;
+        options.StopsExactly ? 0 : translator is not null && (blockMode & BlockMode.Flat) != 0 ? options.TranslateAfter : NeverHot;
 
     /// <summary>The same as ExecuteBlocks, with translated code where there is some.</summary>
     private bool ExecuteTranslated(Translator code)
@@ -47,7 +47,7 @@ public sealed unsafe partial class Processor
                 {
                     return true;
                 }
-                if (Volatile.Read(ref context->Attention) != 0)
+                if (WantsAttention)
                 {
                     return false;
                 }
@@ -198,7 +198,7 @@ public sealed unsafe partial class Processor
             long flushes = code.Flushes;
             Block* target = FindBlockAtEip();
             TranslatedEnd end = target == null ? TranslatedEnd.Fault
-                : Volatile.Read(ref context->Attention) != 0 ? TranslatedEnd.Leave
+                : WantsAttention ? TranslatedEnd.Leave
                 : IsTranslated(code, target) ? TranslatedEnd.None : TranslatedEnd.Interpret;
             if (end != TranslatedEnd.None)
             {

@@ -62,6 +62,9 @@ public sealed record ProcessorOptions
     /// <summary>Lets translated blocks lead to each other directly; tests switch it off.</summary>
     internal bool ChainBlocks { get; init; } = true;
 
+    /// <summary>The interpreter can be stopped at any count of instructions, which makes it slower.</summary>
+    internal bool StopsExactly { get; init; }
+
     /// <summary>Reads the time-stamp counter; nanoseconds of a monotonic clock by default (so 1 GHz).</summary>
     public Func<ulong> TimeStampCounter { get; init; } =
         static () => (ulong)(System.Diagnostics.Stopwatch.GetTimestamp() * (1_000_000_000.0 / System.Diagnostics.Stopwatch.Frequency));
@@ -85,6 +88,7 @@ public sealed unsafe partial class Processor : IDisposable
         ArgumentNullException.ThrowIfNull(memory);
         this.memory = memory;
         this.options = options ?? new ProcessorOptions();
+        stopTolerance = this.options.StopsExactly ? 0u : BlockDecoder.MaximumInstructions;
         const int cacheLine = 64;
         // Other threads may ask for attention as long as they hold the processor, be it disposed: so it is the collector's memory.
         // SAFETY: the array is pinned, zeroed, as large as the structure and its alignment, and lives as long as the processor.
@@ -95,6 +99,7 @@ public sealed unsafe partial class Processor : IDisposable
             context = (EngineContext*)((start + cacheLine - 1) & -cacheLine);
             state = &context->State;
             context->HostMxcsr = AllMasked;
+            context->AttentionAt = NoStop;
             for (int i = 0; i < LoadedDescriptor.Slots; i++)
             {
                 context->Descriptors[i].Key = LoadedDescriptor.Unused;

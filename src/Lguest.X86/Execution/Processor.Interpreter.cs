@@ -82,7 +82,7 @@ public sealed unsafe partial class Processor
             }
 
         Enter:
-            if (Volatile.Read(ref c->Attention) != 0)
+            if ((ulong)c->InstructionCount >= Volatile.Read(ref c->AttentionAt))
             {
                 s->Eip = eip;
                 return false;

@@ -11,8 +11,8 @@ namespace Lguest.X86.Translation;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct EngineContext
 {
-    /// <summary>Not zero when the outer loop is wanted; other threads set it.</summary>
-    public int Attention;
+    /// <summary>The outer loop is wanted once so many instructions are completed; other threads set 0, which means at once.</summary>
+    public ulong AttentionAt;
 
     /// <summary>Status flags as LAHF and SETO leave them: AH is the low byte of EFLAGS, AL is OF.</summary>
     public uint FlagsWord;
@@ -53,7 +53,10 @@ internal unsafe struct EngineContext
     /// <summary>Translations with supervisor rights, which descriptors are read with.</summary>
     public Memory.TlbEntry* SupervisorTlb;
 
-    /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 80, so that it is aligned to 16 bytes.</summary>
+    /// <summary>Nothing: with it, what follows is at a multiple of 16 bytes.</summary>
+    public ulong Padding;
+
+    /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 96, so that it is aligned to 16 bytes.</summary>
     public FloatImage Image;
 
     /// <summary>The architectural state.</summary>
@@ -136,7 +139,7 @@ internal struct LoadedDescriptors
 /// <summary>Displacements from R14 to what emitted code uses.</summary>
 internal static class ContextLayout
 {
-    public static readonly int Attention, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State,
+    public static readonly int AttentionAt, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State,
         FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SupervisorTlb, Descriptors,
         PrivilegeLevel, GdtBase, GdtLimit;
 
@@ -147,7 +150,7 @@ internal static class ContextLayout
         {
             EngineContext context;
             byte* start = (byte*)&context;
-            Attention = (int)((byte*)&context.Attention - start);
+            AttentionAt = (int)((byte*)&context.AttentionAt - start);
             FlagsWord = (int)((byte*)&context.FlagsWord - start);
             Address = (int)((byte*)&context.Address - start);
             InstructionCount = (int)((byte*)&context.InstructionCount - start);

@@ -181,8 +181,8 @@ internal sealed unsafe partial class Translator
         // SAFETY: the addresses are only subtracted.
         unsafe
         {
-            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.Attention), 0);
-            byte* toAttention = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
+            hot.Arithmetic(Alu.Compare, 8, Counter, HostOperand.At(Context, ContextLayout.AttentionAt));
+            byte* toAttention = hot.JumpIf(HostCondition.AboveOrEqual, hot.Cursor);
             hot.Move(Temporary, LinearAddress);
             hot.ArithmeticImmediate(Alu.And, 4, Temporary, JumpCacheEntry.Count - 1);
             hot.ShiftLeft(Temporary, JumpCacheEntry.SizeShift);

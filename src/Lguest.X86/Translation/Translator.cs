@@ -418,8 +418,8 @@ internal sealed unsafe partial class Translator : IDisposable
         unsafe
         {
             flags.BeforeClobber();
-            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.Attention), 0);
-            hot.JumpIf(HostCondition.NotEqual, cold.Cursor);
+            hot.Arithmetic(Alu.Compare, 8, Counter, HostOperand.At(Context, ContextLayout.AttentionAt));
+            hot.JumpIf(HostCondition.AboveOrEqual, cold.Cursor);
             WriteExit(cold, NewRecord(CodeExit.Attention), flags.Places);
         }
     }

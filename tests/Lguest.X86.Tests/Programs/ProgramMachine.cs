@@ -26,12 +26,15 @@ internal sealed class ProgramMachine : IDisposable
 
     private static readonly byte[] Nothing = new byte[RandomProgram.CodeEnd - RandomProgram.Data];
 
-    private readonly TestMachine machine = new(TestSettings.Processor(hostOwnsRing0: true));
+    private readonly TestMachine machine;
     private readonly bool paging;
     private readonly CpuState start;
 
-    public ProgramMachine(bool paging)
+    public ProgramMachine(bool paging, bool stopsExactly = false)
     {
+        machine = new(stopsExactly
+            ? new ProcessorOptions { Engine = EngineKind.Interpreter, StopsExactly = true }
+            : TestSettings.Processor(hostOwnsRing0: true));
         this.paging = paging;
         MakeTables();
         machine.SetPrivilegeLevel(3);
