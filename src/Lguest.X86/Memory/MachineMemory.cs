@@ -132,6 +132,23 @@ public sealed unsafe class MachineMemory : IDisposable
         }
     }
 
+    /// <summary>Tells whether no part of a range of memory is a ROM: a device that fills it by <see cref="Contiguous"/> asks first.</summary>
+    public bool TakesWrites(uint address, uint length)
+    {
+        if (roms.Count == 0 || length == 0)
+        {
+            return true;
+        }
+        for (uint frame = address / FrameSize; frame <= (uint)((address + (ulong)length - 1) / FrameSize); frame++)
+        {
+            if (IsReadOnly(frame))
+            {
+                return false;
+            }
+        }
+        return true;
+    }
+
     /// <summary>Puts a device in the place of absent frames. Before a processor runs on this memory, or by its thread.</summary>
     /// <param name="address">Physical address of its region, a multiple of 4096.</param>
     /// <param name="length">Bytes of the region, a multiple of 4096.</param>
