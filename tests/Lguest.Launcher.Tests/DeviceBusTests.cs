@@ -4,6 +4,7 @@
 using System.Collections.Concurrent;
 using Iced.Intel;
 using Lguest.Launcher.Devices;
+using Lguest.Launcher.Devices.Virtio;
 using Lguest.X86.Memory;
 using Microsoft.Extensions.Logging;
 using static Iced.Intel.AssemblerRegisters;
@@ -155,6 +156,8 @@ public class DeviceBusTests
     {
         internal override Device Open(ILogger logger) =>
             Name == "impossible" ? throw new MachineConfigurationException(Name) : new NotedDevice(Diary, Name, pages: 0);
+
+        internal override VirtioDevice OpenVirtio(ILogger logger) => throw new InvalidOperationException();
     }
 
     private sealed class NotedDevice(Diary diary, string name, uint pages) : Device

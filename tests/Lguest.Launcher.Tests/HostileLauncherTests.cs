@@ -4,6 +4,7 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
 using Lguest.Launcher.Devices;
+using Lguest.Launcher.Devices.Virtio;
 using Microsoft.Extensions.Logging;
 using static Iced.Intel.AssemblerRegisters;
 using static Lguest.Launcher.Tests.TinyGuest;
@@ -168,6 +169,8 @@ public class HostileLauncherTests
     private sealed record UntimelyOptions : DeviceOptions
     {
         internal override Device Open(ILogger logger) => new UntimelyDevice();
+
+        internal override VirtioDevice OpenVirtio(ILogger logger) => throw new InvalidOperationException();
     }
 
     /// <summary>Takes a buffer, lets the Host kill the Guest, and answers.</summary>

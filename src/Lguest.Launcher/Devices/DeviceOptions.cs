@@ -1,6 +1,7 @@
 // A device as its user describes it, before there is a machine: each kind is a record of its own, and the list of them is the order on the bus.
 
 using Lguest.Launcher.Devices;
+using Lguest.Launcher.Devices.Virtio;
 using Microsoft.Extensions.Logging;
 
 namespace Lguest.Launcher;
@@ -12,7 +13,11 @@ public abstract record DeviceOptions
     {
     }
 
-    /// <summary>Opens what the device needs.</summary>
+    /// <summary>Opens what the device needs, for the lguest bus.</summary>
     /// <exception cref="MachineConfigurationException">It cannot be had; nothing is left behind.</exception>
     internal abstract Device Open(ILogger logger);
+
+    /// <summary>Opens what the device needs, for a PC.</summary>
+    /// <exception cref="MachineConfigurationException">It cannot be had; nothing is left behind.</exception>
+    internal abstract VirtioDevice OpenVirtio(ILogger logger);
 }

@@ -73,6 +73,16 @@ internal readonly ref struct GuestSections
         }
     }
 
+    /// <summary>Fills the run with zeroes.</summary>
+    public void Clear()
+    {
+        foreach (Span<byte> piece in this)
+        {
+            piece.Clear();
+        }
+        Overwritten(Length);
+    }
+
     /// <summary>Copies bytes out, from the first on, as many as there are and fit.</summary>
     /// <returns>How many.</returns>
     public int CopyTo(Span<byte> bytes)

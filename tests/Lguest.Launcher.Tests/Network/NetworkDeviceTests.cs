@@ -7,7 +7,7 @@ namespace Lguest.Launcher.Tests.Network;
 
 public sealed class NetworkDeviceTests : IDisposable
 {
-    private readonly Loop loop = new();
+    private readonly LoopBackEnd loop = new();
     private readonly TestInterface guest;
 
     public NetworkDeviceTests() => guest = new TestInterface(new NetworkDevice(loop));
@@ -157,40 +157,5 @@ public sealed class NetworkDeviceTests : IDisposable
         }
         sender.Join();
         Assert.Equal(0, queue.Count);
-    }
-
-    /// <summary>An outside that keeps what it gets.</summary>
-    private sealed class Loop() : NetworkBackEnd("test")
-    {
-        private readonly AutoResetEvent woken = new(false);
-
-        public List<byte[]> Sent { get; } = [];
-
-        public bool IsFull { get; set; }
-
-        public string? FailsWith { get; set; }
-
-        public override ReadOnlySpan<byte> HardwareAddress => [0x52, 1, 2, 3, 4, 5];
-
-        public override bool TrySend(in GuestSections frame)
-        {
-            byte[] bytes = new byte[frame.Length];
-            frame.CopyTo(bytes);
-            Sent.Add(bytes);
-            return !IsFull;
-        }
-
-        public override void Dispose() => woken.Dispose();
-
-        protected override void Wait(bool read)
-        {
-            if (FailsWith != null)
-            {
-                throw new IOException(FailsWith);
-            }
-            woken.WaitOne();
-        }
-
-        protected override void Wake() => woken.Set();
     }
 }

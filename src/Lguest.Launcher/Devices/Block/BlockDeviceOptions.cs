@@ -2,6 +2,8 @@
 
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Block;
+using Lguest.Launcher.Devices.Virtio;
+using Lguest.Launcher.Devices.Virtio.Block;
 using Lguest.Platform;
 using Microsoft.Extensions.Logging;
 
@@ -20,7 +22,7 @@ public enum BlockAccess
     Snapshot,
 }
 
-/// <summary>A disk from a raw image or a block device of the host (ABI 10.10).</summary>
+/// <summary>A disk from a raw image or a block device of the host (ABI 10.10, or virtio on a PC).</summary>
 /// <param name="Path">The file: a multiple of 512 bytes, not 0, less than 2 TiB. Its size never changes.</param>
 public sealed record BlockDeviceOptions(string Path) : DeviceOptions
 {
@@ -29,6 +31,9 @@ public sealed record BlockDeviceOptions(string Path) : DeviceOptions
 
     /// <inheritdoc/>
     internal override Device Open(ILogger logger) => new BlockDevice(OpenDisk(logger), logger);
+
+    /// <inheritdoc/>
+    internal override VirtioDevice OpenVirtio(ILogger logger) => new VirtioBlockDevice(OpenDisk(logger), System.IO.Path.GetFileName(Path));
 
     private GuestDisk OpenDisk(ILogger logger)
     {

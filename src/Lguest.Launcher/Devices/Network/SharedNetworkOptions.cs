@@ -3,6 +3,7 @@
 using System.Runtime.Versioning;
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Network;
+using Lguest.Launcher.Devices.Virtio;
 using Lguest.Platform;
 using Microsoft.Extensions.Logging;
 
@@ -44,6 +45,9 @@ public sealed record SharedNetworkOptions(string Path) : DeviceOptions
             throw new MachineConfigurationException($"network file {Path} cannot be used: {error.Message}", error);
         }
     }
+
+    internal override VirtioDevice OpenVirtio(ILogger logger) =>
+        throw new MachineConfigurationException("A network of Guests among themselves (--net=FILE) needs the lguest platform.");
 
     [SupportedOSPlatform("linux")]
     private FileStream OpenFile()

@@ -4,6 +4,8 @@ using System.Net;
 using System.Text;
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Network;
+using Lguest.Launcher.Devices.Virtio;
+using Lguest.Launcher.Devices.Virtio.Network;
 using Lguest.Platform;
 using Microsoft.Extensions.Logging;
 
@@ -31,10 +33,14 @@ public sealed record TapNetworkOptions : DeviceOptions
     /// <summary>An interface that joins a bridge of the host.</summary>
     public static TapNetworkOptions InBridge(string bridge) => new(null, bridge);
 
+    internal override Device Open(ILogger logger) => new NetworkDevice(OpenBackEnd(logger));
+
+    internal override VirtioDevice OpenVirtio(ILogger logger) => new VirtioNetworkDevice(OpenBackEnd(logger), HardwareAddress.MakeRandom());
+
     // L:195 The host as a member of the Guest's network: a TAP interface looks to the host like a network card, but what is sent through
     // it comes out of a file descriptor here, and what is written to the descriptor arrives as if from a cable. To make one takes a
     // capability that ordinary users do not have. The one who lacks it is told what else he can do.
-    internal override Device Open(ILogger logger)
+    private TapBackEnd OpenBackEnd(ILogger logger)
     {
         if (!OperatingSystem.IsLinux())
         {
@@ -58,7 +64,7 @@ public sealed record TapNetworkOptions : DeviceOptions
             }
             tap.BringUp();
             NetworkMessages.LogInterface(logger, tap.Name);
-            return new NetworkDevice(new TapBackEnd(tap));
+            return new TapBackEnd(tap);
         }
         catch (UnauthorizedAccessException error)
         {

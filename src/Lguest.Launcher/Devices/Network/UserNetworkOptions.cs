@@ -4,6 +4,8 @@ using System.Net;
 using System.Net.Sockets;
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Network;
+using Lguest.Launcher.Devices.Virtio;
+using Lguest.Launcher.Devices.Virtio.Network;
 using Lguest.Platform;
 using Microsoft.Extensions.Logging;
 
@@ -34,7 +36,11 @@ public sealed record UserNetworkOptions : DeviceOptions
     /// <summary>Ports of the host that lead into the Guest.</summary>
     public IReadOnlyList<PortForward> Forwards { get; init; } = [];
 
-    internal override Device Open(ILogger logger)
+    internal override Device Open(ILogger logger) => new NetworkDevice(OpenBackEnd());
+
+    internal override VirtioDevice OpenVirtio(ILogger logger) => new VirtioNetworkDevice(OpenBackEnd(), HardwareAddress.MakeRandom());
+
+    private UserNetworkBackEnd OpenBackEnd()
     {
         if (!Slirp.IsAvailable)
         {
@@ -47,7 +53,7 @@ public sealed record UserNetworkOptions : DeviceOptions
             {
                 backEnd.Forward(forward);
             }
-            return new NetworkDevice(backEnd);
+            return backEnd;
         }
         catch
         {

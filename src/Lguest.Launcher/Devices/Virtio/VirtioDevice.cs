@@ -49,6 +49,10 @@ internal interface IVirtioTransport
 
     /// <summary>Says that the configuration space has changed.</summary>
     void ConfigurationChanged();
+
+    /// <summary>Ends the service until the driver resets the device.</summary>
+    /// <param name="mistake">What the driver did.</param>
+    void Fail(string mistake);
 }
 
 /// <summary>A device. Its methods run on the Guest's thread while the Guest is stopped, unless they say otherwise.</summary>
@@ -68,9 +72,6 @@ internal abstract class VirtioDevice : IDisposable
 
     /// <summary>The configuration space; the driver cannot write it.</summary>
     public virtual ReadOnlySpan<byte> Configuration => [];
-
-    /// <summary>Input that waits for <see cref="DeliverInput"/>. May be asked from any thread.</summary>
-    public virtual int WaitingInput => 0;
 
     /// <summary>The way to the driver, once <see cref="Attach"/> has been called.</summary>
     protected IVirtioTransport Transport { get; private set; } = null!;

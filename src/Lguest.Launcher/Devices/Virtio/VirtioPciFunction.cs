@@ -85,6 +85,27 @@ internal sealed partial class VirtioPciFunction : PciFunction, IMemoryMappedDevi
     }
 
     /// <inheritdoc/>
+    public void Fail(string mistake)
+    {
+        if ((status & VirtioStatus.NeedsReset) != 0)
+        {
+            return;
+        }
+        status |= VirtioStatus.NeedsReset;
+        SetLive();
+        if ((status & VirtioStatus.DriverOk) != 0)
+        {
+            Interrupt(ConfigurationInterrupt);
+        }
+        // Once: a driver can do this a million times a second.
+        if (!warned)
+        {
+            warned = true;
+            LogMistake(device.Type, mistake);
+        }
+    }
+
+    /// <inheritdoc/>
     public override void ResetFunction()
     {
         base.ResetFunction();
@@ -295,26 +316,6 @@ internal sealed partial class VirtioPciFunction : PciFunction, IMemoryMappedDevi
     {
         interruptStatus |= reason;
         SetInterrupt(true);
-    }
-
-    private void Fail(string mistake)
-    {
-        if ((status & VirtioStatus.NeedsReset) != 0)
-        {
-            return;
-        }
-        status |= VirtioStatus.NeedsReset;
-        SetLive();
-        if ((status & VirtioStatus.DriverOk) != 0)
-        {
-            Interrupt(ConfigurationInterrupt);
-        }
-        // Once: a driver can do this a million times a second.
-        if (!warned)
-        {
-            warned = true;
-            LogMistake(device.Type, mistake);
-        }
     }
 
     private static uint Half(ulong value, uint which) => which switch

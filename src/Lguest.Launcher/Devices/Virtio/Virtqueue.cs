@@ -232,6 +232,10 @@ internal sealed class Virtqueue(MachineMemory memory, Action interrupt, Action<s
             {
                 return "a buffer to read behind one to write";
             }
+            if (isWritable && !memory.TakesWrites((uint)address, length))
+            {
+                return $"a buffer in a ROM at 0x{address:x}";
+            }
             if (length > 0)
             {
                 chain.Add(new GuestSection((uint)address, length), isWritable);
