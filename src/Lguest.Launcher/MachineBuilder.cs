@@ -103,12 +103,7 @@ internal static partial class MachineBuilder
     {
         try
         {
-            byte[] buffer = new byte[1 << 16];
-            uint done = 0;
-            for (int count; (count = initrd.Read(buffer, 0, (int)Math.Min((uint)buffer.Length, map.InitrdSize - done))) > 0; done += (uint)count)
-            {
-                memory.Write(map.Initrd + done, buffer.AsSpan(0, count));
-            }
+            ImageFile.Read(initrd, memory, map.Initrd, map.InitrdSize);
         }
         catch (IOException error)
         {

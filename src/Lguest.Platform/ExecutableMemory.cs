@@ -13,6 +13,8 @@ public sealed unsafe partial class ExecutableMemory : IDisposable
     private const int ProtReadWrite = 1 | 2;
     private const int ProtReadExecute = 1 | 4;
     private const int MapShared = 1;
+    private const int PopulateRead = 22;
+    private const int PopulateWrite = 23;
     private const uint CloseOnExec = 1;
 
     private byte* address;
@@ -78,6 +80,23 @@ public sealed unsafe partial class ExecutableMemory : IDisposable
         }
     }
 
+    /// <summary>Has a part of the block committed now, in both views; see <see cref="HostMemory.Commit"/>.</summary>
+    /// <param name="offset">Start in bytes, a multiple of 4096.</param>
+    /// <param name="length">Bytes, a multiple of 4096; cut to the block.</param>
+    public void Commit(nuint offset, nuint length)
+    {
+        // SAFETY: the range is cut to the block.
+        unsafe
+        {
+            if (offset < Size)
+            {
+                nuint part = Math.Min(length, Size - offset);
+                _ = AdviseMemory((nint)(writeView + offset), part, PopulateWrite);
+                _ = AdviseMemory((nint)(address + offset), part, PopulateRead);
+            }
+        }
+    }
+
     /// <summary>Gives the memory back. No code of it may be running.</summary>
     public void Dispose()
     {
@@ -108,6 +127,9 @@ public sealed unsafe partial class ExecutableMemory : IDisposable
 
     [LibraryImport("libc", EntryPoint = "mmap")]
     private static partial nint MapMemory(nint address, nuint length, int protection, int flags, int file, nint offset);
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int AdviseMemory(nint address, nuint length, int advice);
 
     [LibraryImport("libc", EntryPoint = "munmap")]
     private static partial int UnmapMemory(nint address, nuint length);

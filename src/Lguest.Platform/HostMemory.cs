@@ -15,6 +15,7 @@ public sealed unsafe partial class HostMemory : IDisposable
     private const nuint GuardSize = 4096;
     private const int ProtNone = 0;
     private const int ProtReadWrite = 3;
+    private const int PopulateWrite = 23;
     private const int MapPrivateAnonymousNoReserve = 0x2 | 0x20 | 0x4000;
 
     private readonly bool mapped;
@@ -56,6 +57,24 @@ public sealed unsafe partial class HostMemory : IDisposable
 
     /// <summary>First byte; valid until <see cref="Dispose"/>.</summary>
     public byte* Address => address;
+
+    /// <summary>Has a part of the block committed now: a first touch of each page would cost the host ten times as much.</summary>
+    /// <remarks>A hint: where the host does not know the call, pages are committed as they are touched.</remarks>
+    /// <param name="offset">Start in bytes; rounded down to a page.</param>
+    /// <param name="length">Bytes; cut to the block and rounded up to pages.</param>
+    public void Commit(nuint offset, nuint length)
+    {
+        // SAFETY: the range is cut to the block.
+        unsafe
+        {
+            nuint first = Math.Min(offset, Size) / 4096 * 4096;
+            nuint end = Math.Min((Math.Min(offset, Size) + Math.Min(length, Size) + 4095) / 4096 * 4096, Size);
+            if (mapped && end > first)
+            {
+                _ = AdviseMemory((nint)(address + first), end - first, PopulateWrite);
+            }
+        }
+    }
 
     /// <summary>Counts the bytes that the host has committed so far, in whole pages; all of them where the host does not tell.</summary>
     public long CountResident()
@@ -102,6 +121,9 @@ public sealed unsafe partial class HostMemory : IDisposable
 
     [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
     private static partial int ProtectMemory(nint address, nuint length, int protection);
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int AdviseMemory(nint address, nuint length, int advice);
 
     [LibraryImport("libc", EntryPoint = "mincore", SetLastError = true)]
     private static partial int PagesInCore(nint address, nuint length, byte* pages);

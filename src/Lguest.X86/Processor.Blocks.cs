@@ -185,18 +185,10 @@ public sealed unsafe partial class Processor : ICodeTracker
                 OpCount = blockDecoder.OpCount,
                 Heat = InitialHeat(),
             };
-            byte* next = place + sizeof(Block);
-            blockDecoder.Ops.CopyTo(new Span<Op>(next, block->OpCount));
-            next += block->OpCount * sizeof(Op);
-            blockDecoder.Instructions.CopyTo(new Span<DecodedInstruction>(next, block->Count));
-            next += block->Count * sizeof(DecodedInstruction);
+            byte* next = blockDecoder.CopyTo(place + sizeof(Block));
             TrackCode(block->Frame);
             TrackCode(block->LastFrame);
             blocks.Commit(block, physical, (uint)(next - place));
-            if (block->LastFrame != block->Frame)
-            {
-                blocks.NoteCrossing(block);
-            }
             return block;
         }
     }

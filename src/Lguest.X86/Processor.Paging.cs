@@ -258,6 +258,7 @@ public sealed unsafe partial class Processor
             uint linearPage = linear & 0xFFFF_F000;
             if (page != null && !PageIsWatched(linearPage))
             {
+                memory.Prepare(frame);
                 TlbEntry* entry = tlb.Data + ((linear >> 12) % SoftTlb.Entries);
                 if ((traits & PageTraits.Global) == 0)
                 {

@@ -73,16 +73,12 @@ internal sealed class KernelImage : IDisposable
     /// <summary>Copies the pieces to their places. They must lie inside <paramref name="memory"/>.</summary>
     public void CopyTo(MachineMemory memory)
     {
-        byte[] buffer = new byte[1 << 16];
         foreach (ImageSegment segment in segments)
         {
             contents.Position = segment.FileOffset;
-            for (uint done = 0; done < segment.FileSize;)
+            if (ImageFile.Read(contents, memory, segment.Address, segment.FileSize) < segment.FileSize)
             {
-                int count = (int)Math.Min((uint)buffer.Length, segment.FileSize - done);
-                contents.ReadExactly(buffer, 0, count);
-                memory.Write(segment.Address + done, buffer.AsSpan(0, count));
-                done += (uint)count;
+                throw new MachineConfigurationException($"{name} has become shorter while it was read.");
             }
         }
     }
@@ -96,9 +92,9 @@ internal sealed class KernelImage : IDisposable
     {
         uint lowest = segments.Min(static s => s.Address);
         uint highest = segments.Max(static s => s.Address + s.FileSize);
-        return Find((address, bytes) => memory.Read(address, bytes), lowest, highest) is uint mark
-            ? mark + (uint)EntryMark.Length + PageOffset
-            : throw NotCapable();
+        // Nobody shares frames of a machine that is being built: the Guest's memory lies behind one another.
+        int mark = memory.Contiguous(lowest, highest - lowest).IndexOf(EntryMark);
+        return mark >= 0 ? lowest + (uint)mark + (uint)EntryMark.Length + PageOffset : throw NotCapable();
     }
     // :*
 
@@ -108,13 +104,7 @@ internal sealed class KernelImage : IDisposable
     {
         foreach (ImageSegment segment in segments)
         {
-            void ReadFile(uint offset, Span<byte> bytes)
-            {
-                contents.Position = offset;
-                int count = contents.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
-                bytes[count..].Clear();
-            }
-            if (Find(ReadFile, segment.FileOffset, segment.FileOffset + segment.FileSize) is not null)
+            if (HasMark(segment.FileOffset, segment.FileOffset + (ulong)segment.FileSize))
             {
                 return;
             }
@@ -124,24 +114,22 @@ internal sealed class KernelImage : IDisposable
 
     public void Dispose() => contents.Dispose();
 
-    private delegate void ByteSource(uint address, Span<byte> bytes);
-
-    /// <summary>Bytewise search for a mark that begins in a range; pieces of the range overlap by the length of the mark.</summary>
-    private static uint? Find(ByteSource read, uint start, uint end)
+    /// <summary>Searches a range of the file; pieces of it overlap by the length of the mark.</summary>
+    private bool HasMark(ulong start, ulong end)
     {
         byte[] window = new byte[1 << 16];
         uint step = (uint)(window.Length - EntryMark.Length + 1);
-        for (ulong address = start; address < end; address += step)
+        for (ulong offset = start; offset < end; offset += step)
         {
-            int length = (int)Math.Min((ulong)window.Length, end - address);
-            read((uint)address, window.AsSpan(0, length));
-            int index = window.AsSpan(0, length).IndexOf(EntryMark);
-            if (index >= 0)
+            contents.Position = (long)offset;
+            int wanted = (int)Math.Min((ulong)window.Length, end - offset);
+            int count = contents.ReadAtLeast(window.AsSpan(0, wanted), wanted, throwOnEndOfStream: false);
+            if (window.AsSpan(0, count).IndexOf(EntryMark) >= 0)
             {
-                return (uint)address + (uint)index;
+                return true;
             }
         }
-        return null;
+        return false;
     }
 
     private MachineConfigurationException NotCapable() => new(

@@ -14,27 +14,45 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private const int Buckets = 1 << 15;
     private const int GranuleBytes = 32;
-    private const uint ArenaBytes = 32 << 20;
+    private const uint ArenaBytes = 64 << 20;
     private const uint LargestBlock = 64 * 1024;
+
+    /// <summary>Bytes of the arena that are committed at once.</summary>
+    private const uint Step = 512 * 1024;
 
     private readonly MachineMemory memory;
     private readonly HostMemory arena = new(ArenaBytes);
-    private readonly HostMemory tables = new((nuint)(((Buckets + JumpEntries) * sizeof(nint)) + (MachineMemory.FrameCount * sizeof(nint))));
+    private readonly HostMemory lookup = new((Buckets + JumpEntries) * (nuint)sizeof(Block*));
+    private readonly HostMemory frameTable = new(MachineMemory.FrameCount * (nuint)sizeof(CodeFrame));
     private readonly Block** buckets;
-    private readonly Block** frameHeads;
-    private readonly Dictionary<uint, UInt128> codeGranules = [];
+    private readonly CodeFrame* frames;
     private uint used;
+    private uint committed;
+
+    /// <summary>What is known of the code in a frame.</summary>
+    private struct CodeFrame
+    {
+        /// <summary>The blocks that begin here, by <see cref="Block.FrameNext"/>.</summary>
+        public Block* First;
+
+        /// <summary>The blocks that begin in another frame and end here, by <see cref="Block.CrossingNext"/>.</summary>
+        public Block* FirstCrossing;
+
+        /// <summary>A bit for each granule that has been decoded.</summary>
+        public UInt128 Granules;
+    }
 
     /// <summary>Makes an empty cache.</summary>
     public BlockCache(MachineMemory memory)
     {
         this.memory = memory;
-        // SAFETY: the block of memory has room for the three tables side by side.
+        lookup.Commit(0, lookup.Size);
+        // SAFETY: each block of memory has room for its tables, one for both lookups side by side.
         unsafe
         {
-            JumpTable = (Block**)tables.Address;
+            JumpTable = (Block**)lookup.Address;
             buckets = JumpTable + JumpEntries;
-            frameHeads = buckets + Buckets;
+            frames = (CodeFrame*)frameTable.Address;
         }
     }
 
@@ -86,6 +104,11 @@ internal sealed unsafe class BlockCache : IDisposable
         {
             Clear();
         }
+        if (used + LargestBlock > committed)
+        {
+            arena.Commit(committed, Step);
+            committed += Step;
+        }
         // SAFETY: used is below the arena's size.
         unsafe
         {
@@ -104,8 +127,13 @@ internal sealed unsafe class BlockCache : IDisposable
             Block** bucket = buckets + Bucket(physical);
             block->HashNext = *bucket;
             *bucket = block;
-            block->FrameNext = frameHeads[block->Frame];
-            frameHeads[block->Frame] = block;
+            block->FrameNext = frames[block->Frame].First;
+            frames[block->Frame].First = block;
+            if (block->LastFrame != block->Frame)
+            {
+                block->CrossingNext = frames[block->LastFrame].FirstCrossing;
+                frames[block->LastFrame].FirstCrossing = block;
+            }
             uint firstPart = MachineMemory.FrameSize - (physical & 0xFFF);
             if (block->Length <= firstPart)
             {
@@ -123,31 +151,23 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <returns>True when blocks were dropped.</returns>
     public bool Invalidate(uint frame, uint offset, uint length)
     {
-        if (!codeGranules.TryGetValue(frame, out UInt128 granules) || (granules & Granules(offset, length)) == 0)
-        {
-            return false;
-        }
-        // SAFETY: as in Find; a dead block stays readable until the arena is emptied.
+        // SAFETY: as in Find; frame numbers are below FrameCount; a dead block stays readable until the arena is emptied.
         unsafe
         {
-            for (Block* block = frameHeads[frame]; block != null; block = block->FrameNext)
+            if ((frames[frame].Granules & Granules(offset, length)) == 0)
+            {
+                return false;
+            }
+            for (Block* block = frames[frame].First; block != null; block = block->FrameNext)
             {
                 Kill(block);
             }
-            frameHeads[frame] = null;
-        }
-        if (crossing.Remove(frame, out List<nint>? blocks))
-        {
-            foreach (nint block in blocks)
+            for (Block* block = frames[frame].FirstCrossing; block != null; block = block->CrossingNext)
             {
-                // SAFETY: as above.
-                unsafe
-                {
-                    Kill((Block*)block);
-                }
+                Kill(block);
             }
+            frames[frame] = default;
         }
-        codeGranules.Remove(frame);
         memory.SetFrameHoldsCode(frame, false);
         return true;
     }
@@ -155,23 +175,10 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Notes that a frame's bytes are code. The caller has taken the frame's write permission out of every TLB.</summary>
     private void MarkCode(uint frame, uint offset, uint length)
     {
-        codeGranules.TryGetValue(frame, out UInt128 granules);
-        codeGranules[frame] = granules | Granules(offset, length);
-    }
-
-    private readonly Dictionary<uint, List<nint>> crossing = [];
-
-    /// <summary>Notes a block whose last byte lies in another frame, so that writes there drop it too.</summary>
-    public void NoteCrossing(Block* block)
-    {
-        // SAFETY: only the address is kept.
+        // SAFETY: as in Invalidate.
         unsafe
         {
-            if (!crossing.TryGetValue(block->LastFrame, out List<nint>? blocks))
-            {
-                crossing[block->LastFrame] = blocks = [];
-            }
-            blocks.Add((nint)block);
+            frames[frame].Granules |= Granules(offset, length);
         }
     }
 
@@ -198,18 +205,19 @@ internal sealed unsafe class BlockCache : IDisposable
     private void Clear()
     {
         Translator?.Flush();
-        new Span<byte>(tables.Address, (JumpEntries + Buckets) * sizeof(nint)).Clear();
-        foreach (uint frame in codeGranules.Keys)
+        new Span<byte>(lookup.Address, (JumpEntries + Buckets) * sizeof(Block*)).Clear();
+        for (uint frame = 0; frame < MachineMemory.FrameCount; frame++)
         {
-            // SAFETY: frame numbers are below FrameCount.
-            unsafe
+            if (memory.FrameHoldsCode(frame))
             {
-                frameHeads[frame] = null;
+                // SAFETY: as in Invalidate.
+                unsafe
+                {
+                    frames[frame] = default;
+                }
+                memory.SetFrameHoldsCode(frame, false);
             }
-            memory.SetFrameHoldsCode(frame, false);
         }
-        codeGranules.Clear();
-        crossing.Clear();
         used = 0;
         Flushes++;
     }
@@ -218,6 +226,7 @@ internal sealed unsafe class BlockCache : IDisposable
     public void Dispose()
     {
         arena.Dispose();
-        tables.Dispose();
+        lookup.Dispose();
+        frameTable.Dispose();
     }
 }

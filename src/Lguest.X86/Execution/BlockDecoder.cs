@@ -42,7 +42,7 @@ internal static class BlockMode
 }
 
 /// <summary>Collects the operations of one block.</summary>
-internal sealed partial class BlockDecoder
+internal sealed unsafe partial class BlockDecoder
 {
     public const int MaximumInstructions = 64;
     private const byte Temporary = GeneralRegisters.TemporaryIndex;
@@ -51,10 +51,6 @@ internal sealed partial class BlockDecoder
     private readonly Op[] ops = new Op[(MaximumInstructions * 4) + 1];
     private readonly DecodedInstruction[] instructions = new DecodedInstruction[MaximumInstructions];
     private uint mode;
-
-    public ReadOnlySpan<Op> Ops => ops.AsSpan(0, OpCount);
-
-    public ReadOnlySpan<DecodedInstruction> Instructions => instructions.AsSpan(0, Count);
 
     public int OpCount { get; private set; }
 
@@ -88,6 +84,26 @@ internal sealed partial class BlockDecoder
         }
         Count++;
         return ends || Count == MaximumInstructions;
+    }
+
+    /// <summary>Copies the operations, and the instructions behind them.</summary>
+    /// <param name="place">Where to; with room for the largest possible block.</param>
+    /// <returns>The address behind the copy.</returns>
+    public byte* CopyTo(byte* place)
+    {
+        int opBytes = OpCount * sizeof(Op);
+        int instructionBytes = Count * sizeof(DecodedInstruction);
+        // SAFETY: the counts are those of elements that the arrays have, and the caller has the room.
+        unsafe
+        {
+            fixed (Op* firstOp = ops)
+            fixed (DecodedInstruction* firstInstruction = instructions)
+            {
+                Buffer.MemoryCopy(firstOp, place, opBytes, opBytes);
+                Buffer.MemoryCopy(firstInstruction, place + opBytes, instructionBytes, instructionBytes);
+            }
+            return place + opBytes + instructionBytes;
+        }
     }
 
     /// <summary>Ends the block. Even behind a branch: its reference handler, too, may find that it leads to the next instruction.</summary>

@@ -140,6 +140,12 @@ internal unsafe struct Block
     /// <summary>Next block decoded from the same frame.</summary>
     public Block* FrameNext;
 
+    /// <summary>Next of the blocks whose last byte lies in the same frame, if that is not the frame of the first.</summary>
+    public Block* CrossingNext;
+
+    /// <summary>Next of all blocks that have been translated.</summary>
+    public Block* TranslatedNext;
+
     /// <summary>Executions that are left until the block is worth translating; so many that they never end where it cannot be.</summary>
     public long Heat;
 

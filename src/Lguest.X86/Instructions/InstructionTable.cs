@@ -15,8 +15,8 @@ internal sealed class InstructionTable
     public static readonly InstructionTable Instance = new();
 
     private readonly List<InstructionHandler> handlers = [];
-    private readonly Dictionary<Mnemonic, int> byMnemonic = [];
-    private readonly Dictionary<Code, int> byCode = [];
+    private ushort[] byMnemonic = [];
+    private ushort[] byCode = [];
 
     private InstructionTable()
     {
@@ -47,20 +47,30 @@ internal sealed class InstructionTable
     /// <summary>Registers a handler for all encodings of a mnemonic.</summary>
     public void Add(Mnemonic mnemonic, InstructionHandler handler)
     {
-        byMnemonic[mnemonic] = handlers.Count;
-        handlers.Add(handler);
+        Add(ref byMnemonic, (int)mnemonic, handler);
     }
 
     /// <summary>Registers a handler for one encoding; it wins over the mnemonic's (MOVSD and CMPSD mean two things each).</summary>
     public void Add(Code code, InstructionHandler handler)
     {
-        byCode[code] = handlers.Count;
-        handlers.Add(handler);
+        Add(ref byCode, (int)code, handler);
     }
 
     /// <summary>Number of an instruction's handler; 0 where the processor does not have the instruction.</summary>
     public int IndexOf(in Instruction instruction) =>
-        byCode.TryGetValue(instruction.Code, out int index) ? index : byMnemonic.GetValueOrDefault(instruction.Mnemonic);
+        At(byCode, (int)instruction.Code) is > 0 and int index ? index : At(byMnemonic, (int)instruction.Mnemonic);
+
+    private static int At(ushort[] numbers, int place) => (uint)place < (uint)numbers.Length ? numbers[place] : 0;
+
+    private void Add(ref ushort[] numbers, int place, InstructionHandler handler)
+    {
+        if (place >= numbers.Length)
+        {
+            Array.Resize(ref numbers, (place + 1) * 2);
+        }
+        numbers[place] = (ushort)handlers.Count;
+        handlers.Add(handler);
+    }
 
     /// <summary>The handler of an instruction, or null where the processor does not have it.</summary>
     public InstructionHandler? Find(in Instruction instruction) => IndexOf(instruction) is > 0 and int index ? Handlers[index] : null;

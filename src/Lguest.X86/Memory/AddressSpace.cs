@@ -171,6 +171,7 @@ public sealed unsafe class AddressSpace : IDisposable
         Directory = directory;
         nuint bytes = ((nuint)(2 * SoftTlb.Bytes) + 4095) / 4096 * 4096;
         memory = new HostMemory(bytes);
+        memory.Commit(0, bytes);
         // SAFETY: the block holds two TLBs side by side.
         unsafe
         {

@@ -39,6 +39,10 @@ public sealed unsafe class MachineMemory : IDisposable
     // sure that a Guest which lies hurts nobody but itself? :*
     private const byte HoldsCode = 1;
     private const byte IsRom = 2;
+    private const byte Committed = 4;
+
+    /// <summary>Frames that are committed at once: a first touch costs the host as much as committing ten frames in one call.</summary>
+    private const uint FramesOfStep = 16;
 
     private readonly HostMemory tableMemory = new(FrameCount * (nuint)sizeof(nint));
     private readonly HostMemory flagMemory = new(FrameCount);
@@ -73,6 +77,7 @@ public sealed unsafe class MachineMemory : IDisposable
         // SAFETY: both tables have one element for each of the FrameCount frames, and every index below is a frame number.
         unsafe
         {
+            tableMemory.Commit(0, guestFrames * (nuint)sizeof(nint));
             frames = (byte**)tableMemory.Address;
             flags = flagMemory.Address;
             for (uint frame = 0; frame < guestFrames; frame++)
@@ -204,6 +209,23 @@ public sealed unsafe class MachineMemory : IDisposable
         }
     }
 
+    /// <summary>Has the host commit some of the Guest's memory now, which is about to be filled.</summary>
+    /// <param name="address">Physical address of the first byte.</param>
+    /// <param name="length">Bytes; cut to the Guest's memory.</param>
+    public void Commit(uint address, uint length)
+    {
+        guestMemory.Commit(address, length);
+        // SAFETY: the loop stays below the Guest's last frame.
+        unsafe
+        {
+            ulong end = Math.Min(((ulong)address + length) / FrameSize, GuestFrames);
+            for (ulong frame = address / FrameSize; frame < end; frame++)
+            {
+                flags[frame] |= Committed;
+            }
+        }
+    }
+
     /// <summary>Takes a zeroed frame from the arena.</summary>
     /// <returns>False when the arena is exhausted.</returns>
     public bool TryAllocateFrame(out uint frame)
@@ -216,6 +238,10 @@ public sealed unsafe class MachineMemory : IDisposable
         if (nextArenaFrame == arenaEnd)
         {
             return false;
+        }
+        if ((nextArenaFrame - GuestFrames) % FramesOfStep == 0)
+        {
+            arenaMemory.Commit((nextArenaFrame - GuestFrames) * (nuint)FrameSize, FramesOfStep * FrameSize);
         }
         frame = nextArenaFrame++;
         // SAFETY: the arena has a page for every frame from GuestFrames to arenaEnd.
@@ -437,6 +463,19 @@ public sealed unsafe class MachineMemory : IDisposable
         unsafe
         {
             return frames[frame];
+        }
+    }
+
+    /// <summary>A frame is about to be used for the first time in a while: commits it and its neighbours, if that was not done.</summary>
+    internal void Prepare(uint frame)
+    {
+        // SAFETY: as in FrameAddress.
+        unsafe
+        {
+            if ((flags[frame] & Committed) == 0 && frame < GuestFrames)
+            {
+                Commit(frame / FramesOfStep * FramesOfStep * FrameSize, FramesOfStep * FrameSize);
+            }
         }
     }
 

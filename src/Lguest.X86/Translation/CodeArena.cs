@@ -15,11 +15,16 @@ internal sealed unsafe class CodeArena : IDisposable
 
     private const int Alignment = 16;
 
+    /// <summary>Bytes that a stream has committed at once.</summary>
+    private const int Step = 256 * 1024;
+
     private readonly ExecutableMemory memory;
     private readonly byte* coldStart;
     private readonly byte* end;
     private byte* hotReset;
     private byte* coldReset;
+    private byte* hotCommitted;
+    private byte* coldCommitted;
 
     /// <summary>Takes executable memory.</summary>
     /// <param name="size">Bytes, a multiple of 8192.</param>
@@ -37,8 +42,9 @@ internal sealed unsafe class CodeArena : IDisposable
             WriteToRun = (nint)(memory.Address - memory.WriteView);
             Hot = new Emitter { Cursor = hotStart };
             Cold = new Emitter { Cursor = coldStart };
-            hotReset = hotStart;
-            coldReset = coldStart;
+            hotReset = hotCommitted = hotStart;
+            coldReset = coldCommitted = coldStart;
+            Prepare();
         }
     }
 
@@ -53,6 +59,30 @@ internal sealed unsafe class CodeArena : IDisposable
 
     /// <summary>Whether a block can be written without a flush.</summary>
     public bool HasRoom => coldStart - Hot.Cursor >= LargestBlock && end - Cold.Cursor >= LargestBlock;
+
+    /// <summary>Sees to it that the next block finds its pages there.</summary>
+    public void Prepare()
+    {
+        // SAFETY: the addresses are only compared and subtracted.
+        unsafe
+        {
+            Prepare(Hot, ref hotCommitted);
+            Prepare(Cold, ref coldCommitted);
+        }
+    }
+
+    private void Prepare(Emitter stream, ref byte* committed)
+    {
+        // SAFETY: as above; the memory cuts the range to its size.
+        unsafe
+        {
+            if (committed - stream.Cursor < LargestBlock)
+            {
+                memory.Commit((nuint)(committed - memory.WriteView), Step);
+                committed += Step;
+            }
+        }
+    }
 
     /// <summary>What has been written so far survives a flush.</summary>
     public void KeepWhatIsThere()

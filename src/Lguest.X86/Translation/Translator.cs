@@ -34,16 +34,25 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <summary>Bytes of a door: what fits there must be able to be replaced by a jump.</summary>
     private const int DoorBytes = 5;
 
+    /// <summary>The least that an exit takes of the cold stream: a number and a jump.</summary>
+    private const int BytesOfExit = 11;
+
+    /// <summary>More exits than one block can have.</summary>
+    private const int RecordsOfBlock = 1024;
+
     private readonly CodeArena arena;
     private readonly Emitter hot;
     private readonly Emitter cold;
     private readonly FlagTracker flags;
     private readonly HostMemory jumpCacheMemory = new((nuint)(JumpCacheEntry.Count * sizeof(JumpCacheEntry)));
-    private readonly List<nint> blocks = [];
     private readonly InlineEffects[] effects = new InlineEffects[BlockDecoder.MaximumInstructions];
     private readonly bool[] neededAfter = new bool[BlockDecoder.MaximumInstructions];
-    private ExitRecord[] records = new ExitRecord[1024];
+    private readonly HostMemory recordMemory;
+    private readonly ExitRecord* records;
+    private readonly int recordLimit;
     private int recordCount;
+    private int recordsCommitted;
+    private Block* translated;
     private Block* block;
     private DecodedInstruction* instructions;
     private int current;
@@ -59,6 +68,10 @@ internal sealed unsafe partial class Translator : IDisposable
     public Translator(nuint cacheBytes)
     {
         arena = new CodeArena(cacheBytes);
+        recordLimit = (int)(cacheBytes / 2 / BytesOfExit) + RecordsOfBlock;
+        recordMemory = new HostMemory(((nuint)recordLimit * (nuint)sizeof(ExitRecord) + 4095) / 4096 * 4096);
+        records = (ExitRecord*)recordMemory.Address;
+        jumpCacheMemory.Commit(0, jumpCacheMemory.Size);
         hot = arena.Hot;
         cold = arena.Cold;
         flags = new FlagTracker(hot);
@@ -73,7 +86,17 @@ internal sealed unsafe partial class Translator : IDisposable
     public long Flushes { get; private set; }
 
     /// <summary>What an exit number means.</summary>
-    public ref ExitRecord this[int exit] => ref records[exit];
+    public ref ExitRecord this[int exit]
+    {
+        get
+        {
+            // SAFETY: emitted code leaves with numbers of records that were written with it.
+            unsafe
+            {
+                return ref records[exit];
+            }
+        }
+    }
 
     /// <summary>Address that C# enters a block at.</summary>
     public nint EntryOf(Block* entered)
@@ -89,21 +112,20 @@ internal sealed unsafe partial class Translator : IDisposable
     public CodeArena Arena => arena;
 
     /// <summary>Whether a block can be translated without dropping the others.</summary>
-    public bool HasRoom => arena.HasRoom;
+    public bool HasRoom => arena.HasRoom && recordLimit - recordCount >= RecordsOfBlock;
 
     /// <summary>Drops all translations.</summary>
     public void Flush()
     {
-        foreach (nint translated in blocks)
+        // SAFETY: blocks stay readable until the block cache is emptied, which flushes this first.
+        unsafe
         {
-            // SAFETY: blocks stay readable until the block cache is emptied, which flushes this first.
-            unsafe
+            for (; translated != null; translated = translated->TranslatedNext)
             {
-                ((Block*)translated)->EntryNative = null;
-                ((Block*)translated)->EntrySaved = null;
+                translated->EntryNative = null;
+                translated->EntrySaved = null;
             }
         }
-        blocks.Clear();
         new Span<JumpCacheEntry>(JumpCache, JumpCacheEntry.Count).Clear();
         arena.Flush();
         recordCount = 0;
@@ -118,6 +140,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the caller's block is alive, with as many instructions as it says.
         unsafe
         {
+            arena.Prepare();
             block = source;
             instructions = decoded;
             Analyse();
@@ -143,7 +166,8 @@ internal sealed unsafe partial class Translator : IDisposable
                 NoteX87(hot);
                 WriteEdge(block->EndEip);
             }
-            blocks.Add((nint)block);
+            block->TranslatedNext = translated;
+            translated = block;
         }
     }
 
@@ -348,11 +372,17 @@ internal sealed unsafe partial class Translator : IDisposable
 
     private int Add(in ExitRecord record)
     {
-        if (recordCount == records.Length)
+        const int step = 4096;
+        if (recordCount == recordsCommitted)
         {
-            Array.Resize(ref records, recordCount * 2);
+            recordMemory.Commit((nuint)recordCount * (nuint)sizeof(ExitRecord), step * (nuint)sizeof(ExitRecord));
+            recordsCommitted += step;
         }
-        records[recordCount] = record;
+        // SAFETY: HasRoom left room for the records of a block.
+        unsafe
+        {
+            records[recordCount] = record;
+        }
         return recordCount++;
     }
 
@@ -509,6 +539,7 @@ internal sealed unsafe partial class Translator : IDisposable
     public void Dispose()
     {
         arena.Dispose();
+        recordMemory.Dispose();
         jumpCacheMemory.Dispose();
     }
 }
