@@ -33,7 +33,6 @@ public sealed unsafe partial class Processor
 
     /// <summary>Runs blocks from EIP until something needs the outer loop: attention, an exit, a mode change, or a noted exception.</summary>
     /// <returns>True when an exception is noted that must be delivered at EIP.</returns>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private bool ExecuteBlocks()
     {
         // SAFETY: `s`, the TLB and the jump table live as long as the processor; register indices come from the decoder and are below 12;
