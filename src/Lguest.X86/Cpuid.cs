@@ -19,8 +19,8 @@ internal static class Cpuid
     // Family 6, model 13, stepping 8: a Pentium M, the last of the line whose feature set this is.
     private const uint Signature = 0x0000_06D8;
 
-    // Family 6, model 28, stepping 10: an Atom.
-    private const uint SignatureInRing0 = 0x0001_06CA;
+    /// <summary>Family 6, model 28, stepping 10: an Atom.</summary>
+    public const uint SignatureInRing0 = 0x0001_06CA;
 
     // Bits of physical addresses, and of linear ones.
     private const uint AddressBits = 32 | (32 << 8);

@@ -37,7 +37,7 @@ public sealed unsafe partial class Processor : ICodeTracker
         state->General[GeneralRegisters.GsBaseIndex] = segments[(int)SegmentName.GS].Base;
         // The same offset lies elsewhere in its page when the base is not a page's.
         uint mode = (code.Big ? BlockMode.Code32 : 0) | ((code.Base & 0xFFF) << BlockMode.BaseShift);
-        bool flat = code.Big && code.Base == 0 && code.Limit == 0xFFFF_FFFF && !alignmentChecks && !watchpointsArmed
+        bool flat = !UsesRealSegments && code.Big && code.Base == 0 && code.Limit == 0xFFFF_FFFF && !alignmentChecks && !watchpointsArmed
             && IsFlat(segments[(int)SegmentName.DS]) && IsFlat(segments[(int)SegmentName.ES])
             && IsFlat(segments[(int)SegmentName.SS]) && segments[(int)SegmentName.SS].Big;
         if (flat)

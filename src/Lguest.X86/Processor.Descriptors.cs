@@ -77,6 +77,11 @@ public sealed unsafe partial class Processor
     /// <summary>Loads ES, SS, DS, FS or GS as MOV and POP do.</summary>
     internal void LoadSegment(SegmentName name, ushort selector)
     {
+        if (UsesRealSegments)
+        {
+            LoadRealSegment(name, selector);
+            return;
+        }
         if ((selector & 0xFFFC) == 0)
         {
             if (name == SegmentName.SS)

@@ -130,6 +130,11 @@ public sealed unsafe partial class Processor
     private void Deliver(byte vector, uint errorCode, EventSource source, uint returnEip)
     {
         deliveries++;
+        if (InRealMode)
+        {
+            DeliverInRealMode(vector, returnEip);
+            return;
+        }
         uint external = source == EventSource.Instruction ? 0u : 1u;
         uint gateError = ((uint)vector * 8) | ErrorCodeIdt | external;
         if (((uint)vector * 8) + 7 > state->Idtr.Limit)
@@ -140,7 +145,8 @@ public sealed unsafe partial class Processor
         uint low = (uint)gate;
         uint high = (uint)(gate >> 32);
         uint type = (high >> 8) & 0x1F;
-        if (type is not (0x06 or 0x07 or 0x0E or 0x0F))
+        bool leadsToTask = type == TaskGate && OwnsRing0;
+        if (type is not (0x06 or 0x07 or 0x0E or 0x0F) && !leadsToTask)
         {
             throw Fault(Vector.GeneralProtection, gateError);
         }
@@ -153,6 +159,16 @@ public sealed unsafe partial class Processor
             throw Fault(Vector.SegmentNotPresent, gateError);
         }
         ushort selector = (ushort)(low >> 16);
+        bool pushError = source == EventSource.Exception && HasErrorCode(vector);
+        if (leadsToTask)
+        {
+            SwitchThroughGate(selector, TaskSwitch.Nest, external, returnEip);
+            if (pushError)
+            {
+                Push(errorCode, (state->TaskRegister.Attributes & 0x800) != 0 ? 4 : 2);
+            }
+            return;
+        }
         if ((selector & 0xFFFC) == 0)
         {
             throw Fault(Vector.GeneralProtection, external);
@@ -168,6 +184,10 @@ public sealed unsafe partial class Processor
             throw Fault(Vector.SegmentNotPresent, selectorError);
         }
         int ring = code.IsConforming ? state->PrivilegeLevel : code.PrivilegeLevel;
+        if (InVirtual8086Mode && ring != 0)
+        {
+            throw Fault(Vector.GeneralProtection, selectorError);
+        }
         if (options.HostOwnsRing0 && ring == 0)
         {
             ExitToHost(new ProcessorExit(ExitKind.HostRing, vector, errorCode));
@@ -181,7 +201,6 @@ public sealed unsafe partial class Processor
         {
             throw Fault(Vector.GeneralProtection, external);
         }
-        bool pushError = source == EventSource.Exception && HasErrorCode(vector);
         MarkAccessed(code, selector);
         PushInterruptFrame(ring, gate32 ? 4 : 2, returnEip, pushError ? errorCode : null, external);
         state->Segments[(int)SegmentName.CS] = codeSegment;
@@ -206,7 +225,7 @@ public sealed unsafe partial class Processor
         {
             (stack, esp) = InnerStack(ring, external);
         }
-        uint words = (inner ? 5u : 3u) + (errorCode is null ? 0u : 1u);
+        uint words = (inner ? 5u : 3u) + (errorCode is null ? 0u : 1u) + (InVirtual8086Mode ? 4u : 0u);
         uint mask = stack.Big ? 0xFFFF_FFFF : 0xFFFFu;
         uint bytes = words * (uint)size;
         uint top = (esp - bytes) & mask;
@@ -230,6 +249,14 @@ public sealed unsafe partial class Processor
         {
             WriteFrameWord(tlb, ref linear, state->General[(int)Register32.Esp], size);
             WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.SS].Selector, size);
+            if (InVirtual8086Mode)
+            {
+                WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.ES].Selector, size);
+                WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.DS].Selector, size);
+                WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.FS].Selector, size);
+                WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.GS].Selector, size);
+                DropDataSegments();
+            }
             state->Segments[(int)SegmentName.SS] = stack;
         }
         state->General[(int)Register32.Esp] = (esp & ~mask) | top;

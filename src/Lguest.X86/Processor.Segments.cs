@@ -14,9 +14,9 @@ public sealed unsafe partial class Processor
     internal uint Linear(SegmentName name, uint offset, uint size, bool write)
     {
         ref Segment segment = ref state->Segments[(int)name];
-        bool allowed = segment.IsCode
+        bool allowed = (segment.IsCode
             ? !write && segment.ReadableOrWritable
-            : !write || segment.ReadableOrWritable;
+            : !write || segment.ReadableOrWritable) || UsesRealSegments;
         if (!segment.Present || !allowed || !InLimit(segment, offset, size))
         {
             throw Fault(name == SegmentName.SS ? Vector.StackFault : Vector.GeneralProtection);

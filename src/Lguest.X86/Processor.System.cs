@@ -134,7 +134,7 @@ public sealed unsafe partial class Processor
     /// <summary>Whether the I/O permission bitmap (or IOPL) lets this program touch ports; #GP(0) if not (Intel SDM volume 1, 18.5).</summary>
     internal void CheckPort(ushort port, int size)
     {
-        if (state->PrivilegeLevel <= (int)((state->SystemFlags & Eflags.IoPrivilege) >> 12))
+        if (!InVirtual8086Mode && state->PrivilegeLevel <= (int)((state->SystemFlags & Eflags.IoPrivilege) >> 12))
         {
             return;
         }

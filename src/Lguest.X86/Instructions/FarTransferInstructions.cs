@@ -23,7 +23,11 @@ internal static class FarTransferInstructions
         table.Add(Mnemonic.Retf, ReturnFar);
         table.Add(Mnemonic.Iret, InterruptReturn);
         table.Add(Mnemonic.Iretd, InterruptReturn);
-        table.Add(Mnemonic.Int, static (Processor cpu, in Instruction i) => cpu.SoftwareInterrupt(i.Immediate8));
+        table.Add(Mnemonic.Int, static (Processor cpu, in Instruction i) =>
+        {
+            cpu.RequireIoPrivilegeInVirtual8086Mode();
+            cpu.SoftwareInterrupt(i.Immediate8);
+        });
         table.Add(Mnemonic.Int3, static (Processor cpu, in Instruction i) => cpu.SoftwareInterrupt(Vector.Breakpoint));
         table.Add(Mnemonic.Int1, static (Processor cpu, in Instruction i) => cpu.DebugTrap());
         table.Add(Mnemonic.Into, InterruptOnOverflow);
@@ -56,7 +60,17 @@ internal static class FarTransferInstructions
     private static void JumpFar(Processor cpu, in Instruction instruction)
     {
         (ushort selector, uint offset, _) = FarTarget(cpu, instruction);
+        if (cpu.UsesRealSegments)
+        {
+            cpu.JumpToRealCode(selector, offset);
+            return;
+        }
         Processor.Descriptor descriptor = ReadTarget(cpu, selector);
+        if (LeadsToTask(cpu, descriptor))
+        {
+            SwitchTask(cpu, selector, descriptor, TaskSwitch.Jump);
+            return;
+        }
         if (!descriptor.IsCodeOrData)
         {
             (selector, offset, _, descriptor) = FollowCallGate(cpu, selector, descriptor, isJump: true);
@@ -71,7 +85,19 @@ internal static class FarTransferInstructions
     private static void CallFar(Processor cpu, in Instruction instruction)
     {
         (ushort selector, uint offset, int size) = FarTarget(cpu, instruction);
+        if (cpu.UsesRealSegments)
+        {
+            cpu.RequireInRealCode(offset);
+            PushReturn(cpu, size);
+            cpu.JumpToRealCode(selector, offset);
+            return;
+        }
         Processor.Descriptor descriptor = ReadTarget(cpu, selector);
+        if (LeadsToTask(cpu, descriptor))
+        {
+            SwitchTask(cpu, selector, descriptor, TaskSwitch.Nest);
+            return;
+        }
         if (descriptor.IsCodeOrData)
         {
             CheckDirectTarget(cpu, selector, descriptor);
@@ -95,6 +121,28 @@ internal static class FarTransferInstructions
             PushReturn(cpu, size);
         }
         EnterCode(cpu, selector, descriptor, offset, ring);
+    }
+
+    private static bool LeadsToTask(Processor cpu, in Processor.Descriptor descriptor) => cpu.OwnsRing0 && !descriptor.IsCodeOrData
+        && (descriptor.SystemType == Processor.TaskGate || Processor.IsTask(descriptor.SystemType));
+
+    private static void SwitchTask(Processor cpu, ushort selector, in Processor.Descriptor descriptor, TaskSwitch why)
+    {
+        uint errorCode = selector & 0xFFFCu;
+        if (descriptor.PrivilegeLevel < Math.Max(cpu.State.PrivilegeLevel, selector & 3))
+        {
+            throw cpu.Fault(Vector.GeneralProtection, errorCode);
+        }
+        if (descriptor.SystemType != Processor.TaskGate)
+        {
+            cpu.SwitchTask(selector, descriptor, why, 0, cpu.NextEip);
+            return;
+        }
+        if (!descriptor.Present)
+        {
+            throw cpu.Fault(Vector.SegmentNotPresent, errorCode);
+        }
+        cpu.SwitchThroughGate((ushort)(descriptor.Low >> 16), why, 0, cpu.NextEip);
     }
 
     private static void PushReturn(Processor cpu, int size)
@@ -192,6 +240,12 @@ internal static class FarTransferInstructions
         uint released = instruction.OpCount == 1 ? instruction.Immediate16 : 0u;
         uint eip = cpu.Peek(0, size);
         var selector = (ushort)cpu.Peek((uint)size, size);
+        if (cpu.UsesRealSegments)
+        {
+            cpu.JumpToRealCode(selector, eip);
+            cpu.Drop(((uint)size * 2) + released);
+            return;
+        }
         Processor.Descriptor code = cpu.CheckReturnCode(selector, eip);
         if ((selector & 3) == cpu.State.PrivilegeLevel)
         {
@@ -210,17 +264,29 @@ internal static class FarTransferInstructions
 
     private static void InterruptReturn(Processor cpu, in Instruction instruction)
     {
-        if ((cpu.State.SystemFlags & Eflags.NestedTask) != 0)
+        cpu.RequireIoPrivilegeInVirtual8086Mode();
+        if (!cpu.UsesRealSegments && (cpu.State.SystemFlags & Eflags.NestedTask) != 0)
         {
-            // Hardware task switching is not part of this processor: the back link is treated as no valid task.
-            ushort link = cpu.ReadSystem<ushort>(cpu.State.TaskRegister.Base);
-            throw cpu.Fault(Vector.InvalidTss, link & 0xFFFCu);
+            cpu.ReturnFromTask();
+            return;
         }
         int size = instruction.Code == Code.Iretw ? 2 : 4;
         uint eip = cpu.Peek(0, size);
         var selector = (ushort)cpu.Peek((uint)size, size);
         uint flags = cpu.Peek((uint)size * 2, size);
         int current = cpu.State.PrivilegeLevel;
+        if (cpu.UsesRealSegments)
+        {
+            cpu.JumpToRealCode(selector, eip);
+            cpu.Drop((uint)size * 3);
+            cpu.RestoreFlags(flags, size, current);
+            return;
+        }
+        if (current == 0 && size == 4 && (flags & Eflags.Virtual8086) != 0 && cpu.OwnsRing0)
+        {
+            cpu.ReturnToVirtual8086(eip, selector, flags);
+            return;
+        }
         Processor.Descriptor code = cpu.CheckReturnCode(selector, eip);
         if ((selector & 3) == current)
         {

@@ -115,6 +115,7 @@ internal static class SegmentInstructions
 
     private static void LoadAccessRights(Processor cpu, in Instruction instruction)
     {
+        cpu.RequireDescriptors();
         ushort selector = SelectorOperand(cpu, instruction, 1);
         bool visible = IsVisible(cpu, selector, out Processor.Descriptor descriptor)
             && (descriptor.IsCodeOrData || descriptor.SystemType is 1 or 2 or 3 or 4 or 5 or 9 or 11 or 12);
@@ -127,6 +128,7 @@ internal static class SegmentInstructions
 
     private static void LoadSegmentLimit(Processor cpu, in Instruction instruction)
     {
+        cpu.RequireDescriptors();
         ushort selector = SelectorOperand(cpu, instruction, 1);
         bool visible = IsVisible(cpu, selector, out Processor.Descriptor descriptor)
             && (descriptor.IsCodeOrData || descriptor.SystemType is 1 or 2 or 3 or 9 or 11);
@@ -139,6 +141,7 @@ internal static class SegmentInstructions
 
     private static void Verify(Processor cpu, in Instruction instruction)
     {
+        cpu.RequireDescriptors();
         ushort selector = SelectorOperand(cpu, instruction, 0);
         bool visible = IsVisible(cpu, selector, out Processor.Descriptor descriptor) && descriptor.IsCodeOrData;
         cpu.State.Flags.Zero = visible && (instruction.Mnemonic == Mnemonic.Verr ? descriptor.IsReadable : descriptor.IsWritableData);
@@ -154,6 +157,7 @@ internal static class SegmentInstructions
 
     private static void AdjustPrivilege(Processor cpu, in Instruction instruction)
     {
+        cpu.RequireDescriptors();
         Operand destination = cpu.Resolve(instruction, 0, true);
         uint selector = cpu.Load(destination);
         uint wanted = cpu.ReadRegister(instruction.Op1Register) & 3;

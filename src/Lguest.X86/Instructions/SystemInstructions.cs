@@ -184,6 +184,7 @@ internal static class SystemInstructions
 
     private static void StoreSelector(Processor cpu, in Instruction instruction, ushort selector)
     {
+        cpu.RequireDescriptors();
         if (instruction.Op0Kind == OpKind.Register)
         {
             cpu.WriteRegister(instruction.Op0Register, selector);
@@ -196,6 +197,7 @@ internal static class SystemInstructions
 
     private static void LoadLocalTable(Processor cpu, in Instruction instruction)
     {
+        cpu.RequireDescriptors();
         cpu.RequireRing0();
         ushort selector = ReadSelector(cpu, instruction);
         if ((selector & 0xFFFC) == 0)
@@ -218,6 +220,7 @@ internal static class SystemInstructions
 
     private static void LoadTask(Processor cpu, in Instruction instruction)
     {
+        cpu.RequireDescriptors();
         cpu.RequireRing0();
         ushort selector = ReadSelector(cpu, instruction);
         if ((selector & 0xFFFC) == 0)
@@ -274,7 +277,7 @@ internal static class SystemInstructions
     private static void SystemEnter(Processor cpu, in Instruction instruction)
     {
         ref CpuState state = ref cpu.State;
-        if ((state.SysenterCs & 0xFFFC) == 0)
+        if (cpu.InRealMode || (state.SysenterCs & 0xFFFC) == 0)
         {
             throw cpu.Fault(Vector.GeneralProtection);
         }
@@ -290,7 +293,7 @@ internal static class SystemInstructions
     {
         cpu.RequireRing0();
         ref CpuState state = ref cpu.State;
-        if ((state.SysenterCs & 0xFFFC) == 0)
+        if (cpu.InRealMode || (state.SysenterCs & 0xFFFC) == 0)
         {
             throw cpu.Fault(Vector.GeneralProtection);
         }

@@ -163,7 +163,7 @@ public sealed class GateTests
     [Theory]
     [InlineData(0x80, true, 0xE, 0x48, Vector.GeneralProtection, 0x48u)]
     [InlineData(0x80, false, 0xE, SystemMachine.Code0, Vector.SegmentNotPresent, (0x80u * 8) + 2)]
-    [InlineData(0x80, true, 0x5, SystemMachine.Code0, Vector.GeneralProtection, (0x80u * 8) + 2)]
+    [InlineData(0x80, true, 0x5, SystemMachine.Code0, Vector.GeneralProtection, SystemMachine.Code0)]
     [InlineData(0x80, true, 0xC, SystemMachine.Code0, Vector.GeneralProtection, (0x80u * 8) + 2)]
     [InlineData(0x80, true, 0xE, 0, Vector.GeneralProtection, 0u)]
     [InlineData(0x80, true, 0xE, 0x1000, Vector.GeneralProtection, 0x1000u)]
