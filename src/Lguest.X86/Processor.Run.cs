@@ -11,6 +11,7 @@ public sealed unsafe partial class Processor
 {
     private readonly InstructionHandler[] handlers = InstructionTable.Instance.Handlers;
     private int interruptRequest;
+    private int returnRequest;
     private bool leaveBlocks;
     private int uncounted;
 
@@ -42,7 +43,7 @@ public sealed unsafe partial class Processor
         }
     }
 
-    /// <summary>Runs until a gate leads into the Host's ring, the processor halts or shuts down.</summary>
+    /// <summary>Runs until a gate leads into the Host's ring, the processor halts or shuts down, or somebody calls it back.</summary>
     public ProcessorExit Run()
     {
         hostExitPending = false;
@@ -57,6 +58,10 @@ public sealed unsafe partial class Processor
             {
                 Volatile.Write(ref context->AttentionAt, stopAt);
                 LookForStop();
+                if (Volatile.Read(ref returnRequest) != 0 && Interlocked.Exchange(ref returnRequest, 0) != 0)
+                {
+                    return new ProcessorExit(ExitKind.Requested, 0, 0);
+                }
                 TakeInterrupt();
             }
             if (!hostExitPending)
@@ -93,6 +98,14 @@ public sealed unsafe partial class Processor
     /// <summary>Says that the interrupt controller may have something to deliver.</summary>
     /// <remarks>May be called from any thread; a running processor asks the controller within microseconds if IF is set.</remarks>
     public void SignalInterrupt() => Interlocked.Exchange(ref context->AttentionAt, 0);
+
+    /// <summary>Makes <see cref="Run"/> return <see cref="ExitKind.Requested"/> between two instructions, the present call or the next one.</summary>
+    /// <remarks>May be called from any thread; a running processor answers within microseconds, whatever its interrupt flag.</remarks>
+    public void RequestReturn()
+    {
+        Volatile.Write(ref returnRequest, 1);
+        Interlocked.Exchange(ref context->AttentionAt, 0);
+    }
 
     /// <summary>Ends a turn of a repeated instruction that has more to do: it goes on at itself, without asking breakpoints again.</summary>
     internal void RepeatInstruction()

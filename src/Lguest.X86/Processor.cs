@@ -30,6 +30,9 @@ public enum ExitKind
 
     /// <summary>A fault while delivering a double fault: the processor has shut down.</summary>
     Shutdown,
+
+    /// <summary>Somebody asked by <see cref="Processor.RequestReturn"/>.</summary>
+    Requested,
 }
 
 /// <summary>What stopped the processor. The state is that of the interrupted program, as a gate would have saved it.</summary>
@@ -71,7 +74,7 @@ public sealed record ProcessorOptions
 }
 
 /// <summary>One IA-32 processor on a <see cref="MachineMemory"/>.</summary>
-/// <remarks>One thread runs it; only <see cref="RequestInterrupt"/> and <see cref="SignalInterrupt"/> may be called from others.</remarks>
+/// <remarks>One thread runs it; only <see cref="RequestInterrupt"/>, <see cref="SignalInterrupt"/> and <see cref="RequestReturn"/> may be called from others.</remarks>
 public sealed unsafe partial class Processor : IDisposable
 {
     private readonly byte[] contextMemory;
