@@ -58,12 +58,28 @@ public sealed class PortBus : IPortBus
     /// <summary>Takes a range of ports from whoever has it.</summary>
     public void Unregister(ushort first, int count) => devices.AsSpan(first, count).Clear();
 
+    /// <summary>Reports every OUT to a port, besides doing it.</summary>
+    /// <param name="port">The port; a wider OUT that begins below it is not reported.</param>
+    /// <param name="traced">Takes port, size in bytes and value.</param>
+    public void Trace(ushort port, Action<ushort, int, uint> traced) => devices[port] = new Traced(devices[port], traced);
+
     /// <inheritdoc/>
     public uint Read(ushort port, int size) => devices[port]?.Read(port, size) ?? uint.MaxValue >> (32 - (size * 8));
 
     /// <inheritdoc/>
     public void Write(ushort port, int size, uint value) =>
         devices[port]?.Write(port, size, value & (uint.MaxValue >> (32 - (size * 8))));
+
+    private sealed class Traced(IPortDevice? device, Action<ushort, int, uint> traced) : IPortDevice
+    {
+        public uint Read(ushort port, int size) => device?.Read(port, size) ?? uint.MaxValue >> (32 - (size * 8));
+
+        public void Write(ushort port, int size, uint value)
+        {
+            traced(port, size, value);
+            device?.Write(port, size, value);
+        }
+    }
 
     private sealed class Bytewise(PortBus bus, IBytePortDevice device) : IPortDevice
     {
