@@ -83,7 +83,8 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
         return result.End switch
         {
             MachineEnd.Quit => ExitStatus.Quit,
-            MachineEnd.PowerOff or MachineEnd.Stopped when !IsOriginalForm => ExitStatus.Success,
+            MachineEnd.ProgramExit => result.Status,
+            MachineEnd.PowerOff or MachineEnd.Reset or MachineEnd.Halted or MachineEnd.Stopped when !IsOriginalForm => ExitStatus.Success,
             _ => ExitStatus.Failure,
         };
     }

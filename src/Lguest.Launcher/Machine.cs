@@ -8,33 +8,25 @@
 // thread of its own; several fit into one process. A Guest's death, which was the process's end, is a result here.
 //
 // It builds a machine first, and then stands at the Guest's side for its whole life, serving its devices whenever the Host comes back
-// from running it (ABI 2.1 and 10.8). :*
+// from running it. That part differs between the platforms and is a GuestRunner; what all machines have in common is here. :*
 
-using Lguest.Host;
-using Lguest.Launcher.Devices;
 using Lguest.X86;
-using Lguest.X86.Memory;
 using Microsoft.Extensions.Logging;
 
 namespace Lguest.Launcher;
 
 /// <summary>A machine with one Guest in it.</summary>
 /// <remarks>The constructor loads kernel and initrd; <see cref="RunAsync"/> runs the Guest to its end, once.</remarks>
-public sealed partial class Machine : IAsyncDisposable, IDevicePort
+public sealed partial class Machine : IAsyncDisposable
 {
     private readonly ILogger logger;
-    private readonly MachineMemory memory;
-    private readonly GuestStart start;
-    private readonly LguestDevice lguest;
-    private readonly Device[] devices;
+    private readonly GuestRunner runner;
     private readonly CancellationTokenSource ending = new();
     private readonly PauseGate pause = new();
     private readonly TaskCompletionSource<MachineResult> completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Thread? thread;
     private MachineResult? requestedEnd;
     private MachineStatistics? statistics;
-    private string? death;
-    private bool warnedOfUnknownKey;
     private bool disposed;
 
     /// <summary>Builds a machine and loads its kernel.</summary>
@@ -49,21 +41,9 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         ArgumentNullException.ThrowIfNull(options);
         logger = options.Logger;
         Engine = ChooseEngine(options.Engine);
-        var console = new ConsoleDevice(options.ConsoleInput, options.ConsoleOutput, time, logger)
-        {
-            QuitRequested = () => RequestEnd(MachineEnd.Quit),
-        };
-        devices = OpenDevices(options, console);
-        try
-        {
-            (memory, start) = MachineBuilder.Build(options, devices);
-        }
-        catch
-        {
-            CloseDevices(devices);
-            throw;
-        }
-        lguest = options.Host.Open();
+        runner = options.Platform == MachinePlatform.Pc
+            ? new PcRunner(options, Engine, time, () => RequestEnd(MachineEnd.Quit))
+            : new LguestRunner(options, Engine, time, () => RequestEnd(MachineEnd.Quit));
         Meters.Add(this);
     }
 
@@ -93,13 +73,13 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
     public Engine Engine { get; }
 
     /// <summary>What the Guest has cost so far. May be asked at any time.</summary>
-    public MachineStatistics Statistics => statistics ?? MachineStatistics.Of(lguest);
+    public MachineStatistics Statistics => statistics ?? runner.Statistics;
 
     /// <summary>Counts the bytes of host memory that the Guest's RAM and the tables which the Host keeps for it take by now. Not after disposal.</summary>
     public (long Guest, long Tables) CountResidentMemory()
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        return memory.CountResident();
+        return runner.CountResidentMemory();
     }
 
     /// <summary>Runs the Guest to its end.</summary>
@@ -135,8 +115,7 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         {
             return Task.CompletedTask;
         }
-        // Only asks for the break: the Guest's thread takes it back on its way to the gate.
-        lguest.Break(true, new CancellationToken(canceled: true));
+        runner.Call();
         return standing;
     }
 
@@ -159,64 +138,7 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         }
         Meters.Remove(this);
         statistics = Statistics;
-        lguest.Dispose();
-        memory.Dispose();
-        CloseDevices(devices);
-    }
-
-    bool IDevicePort.TryGetBuffer(uint key, out DmaBuffer buffer, out uint irq)
-    {
-        irq = 0;
-        buffer = default;
-        if (lguest.GetDma(key, out uint address) != LguestError.None || !TryReadList(address, out buffer))
-        {
-            return false;
-        }
-        irq = buffer.UsedLength;
-        return true;
-    }
-
-    void IDevicePort.Complete(in DmaBuffer buffer, uint length, uint irq)
-    {
-        buffer.UsedLength = length;
-        // A Guest that has died meanwhile, perhaps of its peer's transfer, has a reason of its own: the next read tells it.
-        if (lguest.Irq(irq) == LguestError.InvalidArgument)
-        {
-            death ??= $"interrupt {irq} refused";
-        }
-    }
-
-    void IDevicePort.Fail(string reason) => death ??= reason;
-
-    private static Device[] OpenDevices(MachineOptions options, Device console)
-    {
-        if (options.Devices.Count > MachineOptions.MaximumDevices)
-        {
-            throw new MachineConfigurationException(
-                $"{options.Devices.Count} devices are too many: a Guest has room for {MachineOptions.MaximumDevices} besides its console.");
-        }
-        var opened = new List<Device>();
-        try
-        {
-            foreach (DeviceOptions device in options.Devices)
-            {
-                opened.Add(device.Open(options.Logger));
-            }
-        }
-        catch
-        {
-            CloseDevices(opened);
-            throw;
-        }
-        return [.. opened, console];
-    }
-
-    private static void CloseDevices(IEnumerable<Device> devices)
-    {
-        foreach (Device device in devices)
-        {
-            device.Dispose();
-        }
+        runner.Dispose();
     }
 
     private void RequestEnd(MachineEnd end)
@@ -229,7 +151,8 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
     {
         try
         {
-            completion.SetResult(InitializeAndServe());
+            MachineResult? result = runner.Run(pause, ending.Token) ?? requestedEnd;
+            completion.SetResult(result ?? throw new InvalidOperationException("The Guest came back, and nobody had called it."));
         }
         catch (Exception error)
         {
@@ -241,134 +164,6 @@ public sealed partial class Machine : IAsyncDisposable, IDevicePort
         }
     }
 
-    // L:186 On the thread that will be the Guest's: the memory is handed to the Host by INITIALIZE, the Waker starts, the devices begin
-    // to wait for input, and the machine runs. The finally clause is the other half of the story. However the Guest ends, the devices
-    // stop first and the Waker afterwards, since devices call the Waker.
-    private MachineResult InitializeAndServe()
-    {
-        LguestError error = lguest.Initialize(new InitializeRequest
-        {
-            Memory = memory,
-            PageLimit = memory.GuestFrames,
-            PageDirectory = start.PageDirectory,
-            Start = start.Entry,
-            PageOffset = start.PageOffset,
-            Processor = new ProcessorOptions { Engine = Engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
-        });
-        if (error != LguestError.None)
-        {
-            throw new MachineConfigurationException(error == LguestError.NoSpace
-                ? "The Host runs as many Guests as it may."
-                : $"The Host refuses the Guest: {error}.");
-        }
-
-        using var waker = new Waker(lguest, devices);
-        try
-        {
-            foreach (Device device in devices)
-            {
-                device.Start(waker.Wake);
-            }
-            return Serve();
-        }
-        finally
-        {
-            foreach (Device device in devices)
-            {
-                device.Stop();
-            }
-        }
-    }
-
-    // L:220 The run loop of the Launcher, and the mirror image of the Host's. Each turn runs the Guest and sees why it came back: it sent
-    // something, or somebody broke in because there is input, or it is dead, or we are called away. The break is taken back only when all
-    // input has been handed over, and until then the Waker sleeps.
-    private MachineResult Serve()
-    {
-        while (death == null)
-        {
-            pause.Pass(ending.Token);
-            ReadResult read = lguest.Read(ending.Token);
-            switch (read.Error)
-            {
-                case LguestError.None when read.HasDma:
-                    HandleOutput(read.DmaAddress, read.DmaKey);
-                    break;
-                case LguestError.None:
-                    death = read.DeathReason;
-                    break;
-                case LguestError.NoEntry:
-                    // It died just now: the next read tells the reason.
-                    break;
-                case LguestError.TryAgain:
-                    foreach (Device device in devices)
-                    {
-                        device.DeliverInput(this);
-                    }
-                    lguest.Break(false);
-                    break;
-                case LguestError.Interrupted when requestedEnd is MachineResult end:
-                    return end;
-                default:
-                    throw new InvalidOperationException($"Running the Guest failed: {read.Error}.");
-            }
-        }
-        LogDeath(death);
-        return MachineResult.FromReason(death);
-    }
-
-    // L:210 The Guest has sent a list to a key. Each device watches one key, which is the address of its first page, or 0 for the
-    // console. A key that no device watches is not an error: the Guest talks to somebody who is not there.
-    //
-    // When the device has taken what it wants, the number of bytes goes into the first word of the list, where the Guest's driver expects
-    // it.
-    private void HandleOutput(uint address, uint key)
-    {
-        LogOutput(address, key);
-        foreach (Device device in devices)
-        {
-            if (device.OutputKey == key)
-            {
-                if (TryReadList(address, out DmaBuffer buffer))
-                {
-                    buffer.UsedLength = device.HandleOutput(buffer, this);
-                }
-                // The Guest is stopped anyhow, and who has just sent is often ready to receive.
-                if (device.WaitingInput > 0)
-                {
-                    device.DeliverInput(this);
-                }
-                return;
-            }
-        }
-        // Once: a Guest can do this a million times a second, and the warning goes to the user's terminal.
-        if (!warnedOfUnknownKey)
-        {
-            warnedOfUnknownKey = true;
-            LogUnknownKey(key);
-        }
-    }
-    // :*
-
-    private bool TryReadList(uint address, out DmaBuffer buffer)
-    {
-        if (DmaBuffer.TryRead(memory, address, out buffer, out uint badAddress))
-        {
-            return true;
-        }
-        death ??= $"invalid address {badAddress}";
-        return false;
-    }
-
-    [LoggerMessage(LogLevel.Information, "The Guest has ended: {Reason}")]
-    private partial void LogDeath(string reason);
-
-    [LoggerMessage(LogLevel.Trace, "Output: list at 0x{Address:x}, key 0x{Key:x}")]
-    private partial void LogOutput(uint address, uint key);
-
     [LoggerMessage(LogLevel.Warning, "The interpreter runs this Guest. {Reason}")]
     private partial void LogInterpreter(string reason);
-
-    [LoggerMessage(LogLevel.Warning, "The Guest sent to key 0x{Key:x}, which no device watches.")]
-    private partial void LogUnknownKey(uint key);
 }

@@ -20,13 +20,46 @@ public enum Engine
     Translator,
 }
 
+/// <summary>The kind of machine that a Guest finds itself in.</summary>
+public enum MachinePlatform
+{
+    /// <summary>The Guest is a kernel that knows lguest, and the Host is its ring 0.</summary>
+    Lguest,
+
+    /// <summary>A minimal PC, for kernels that know nothing of us.</summary>
+    Pc,
+}
+
+/// <summary>What a PC starts from; the lguest platform knows Linux kernels only.</summary>
+public enum ImageFormat
+{
+    /// <summary>An i386 Linux kernel: a bzImage or a vmlinux.</summary>
+    Linux,
+
+    /// <summary>An i386 ELF program with a multiboot header (version 1).</summary>
+    Multiboot,
+
+    /// <summary>A ROM image, which the processor starts in as after a reset.</summary>
+    Rom,
+}
+
 /// <summary>Describes a <see cref="Machine"/>.</summary>
 public sealed record MachineOptions
 {
     private static readonly LguestHost SharedHost = new();
 
-    /// <summary>Path of the kernel: an i386 vmlinux or bzImage built with CONFIG_LGUEST_GUEST (ABI 2.2 and 2.3).</summary>
+    /// <summary>The kind of machine.</summary>
+    public MachinePlatform Platform { get; init; }
+
+    /// <summary>Path of the kernel: an i386 vmlinux or bzImage, for the lguest platform one built with CONFIG_LGUEST_GUEST (ABI 2.2 and
+    /// 2.3). For a PC, the image that <see cref="ImageFormat"/> says.</summary>
     public required string Kernel { get; init; }
+
+    /// <summary>What <see cref="Kernel"/> is.</summary>
+    public ImageFormat ImageFormat { get; init; }
+
+    /// <summary>Ports of a PC whose OUTs are logged (Warning, so that they are seen).</summary>
+    public IReadOnlyList<ushort> TracedPorts { get; init; } = [];
 
     /// <summary>Path of the initial RAM disk, or null for none.</summary>
     public string? Initrd { get; init; }

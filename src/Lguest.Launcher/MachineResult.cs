@@ -16,6 +16,15 @@ public enum MachineEnd
 
     /// <summary>Three Ctrl-C within about a second on the console (ABI 10.9).</summary>
     Quit,
+
+    /// <summary>The Guest of a PC asked for a reset.</summary>
+    Reset,
+
+    /// <summary>The Guest of a PC halted its processor with interrupts off: nothing could have woken it.</summary>
+    Halted,
+
+    /// <summary>A test program ended a PC with a status: <see cref="MachineResult.Status"/>.</summary>
+    ProgramExit,
 }
 
 // M:999 The end. Guests end by LHCALL_CRASH, with a text; even the orderly power-off is such a crash, by name of "Power down". It is the
@@ -30,10 +39,14 @@ public enum MachineEnd
 // with other eyes.
 /// <summary>The end of a <see cref="Machine"/>.</summary>
 /// <param name="End">How it ended.</param>
-/// <param name="Reason">The ABI's text for a Guest that ended itself or was killed (ABI 12.3), such as <c>CRASH: Power down</c>; else empty.</param>
+/// <param name="Reason">For a Guest that ended itself or was killed: the ABI's text (ABI 12.3), such as <c>CRASH: Power down</c>, or what a
+/// PC came to; else empty.</param>
 public sealed record MachineResult(MachineEnd End, string Reason)
 {
     private const string PowerDown = "CRASH: Power down";
+
+    /// <summary>The exit status that a test program chose (<see cref="MachineEnd.ProgramExit"/>); else 0.</summary>
+    public int Status { get; init; }
 
     /// <summary>Classifies a reason of death: orderly power-off arrives as a CRASH like every other (ABI 12.2).</summary>
     internal static MachineResult FromReason(string reason) =>

@@ -13,6 +13,15 @@ internal static class RunCommand
     public static Command Create()
     {
         var kernel = new Option<string>("--kernel") { Description = "i386 vmlinux or bzImage with CONFIG_LGUEST_GUEST; the default Guest's without it.", HelpName = "FILE" };
+        var multiboot = new Option<string>("--multiboot") { Description = "i386 program with a multiboot header, on a PC.", HelpName = "FILE" };
+        var rom = new Option<string>("--rom") { Description = "ROM image, on a PC.", HelpName = "FILE" };
+        var platform = new Option<MachinePlatform>("--platform")
+        {
+            Description = "Kind of machine: lguest, or pc for unmodified kernels.",
+            HelpName = "NAME",
+            CustomParser = ParsePlatform,
+        };
+        var tracedPorts = new Option<ushort[]>("--trace-port") { Description = "Print what a PC's Guest writes to a port.", HelpName = "PORT", CustomParser = ParsePorts };
         var initrd = new Option<string>("--initrd") { Description = "Initial RAM disk.", HelpName = "FILE" };
         var memory = new Option<long>("--memory")
         {
@@ -21,7 +30,7 @@ internal static class RunCommand
             CustomParser = ParseMemory,
             DefaultValueFactory = static _ => DefaultMemory,
         };
-        var commandLine = new Option<string>("--cmdline") { Description = "Kernel command line.", HelpName = "TEXT", DefaultValueFactory = static _ => "" };
+        var commandLine = new Option<string>("--cmdline", "--append") { Description = "Kernel command line.", HelpName = "TEXT", DefaultValueFactory = static _ => "" };
         var engine = new Option<Engine>("--engine")
         {
             Description = "Part that executes the Guest: auto, interpreter or translator.",
@@ -30,16 +39,24 @@ internal static class RunCommand
         };
         var verbose = new Option<bool>("--verbose", "-v") { Description = "Print setup and traffic details on standard output." };
         var devices = new DeviceArguments();
-        var command = new Command("run", "Boots a kernel of your choice.") { kernel, initrd, memory, commandLine, engine, verbose };
+        var command = new Command("run", "Boots a kernel of your choice.") 
+        {
+            platform, kernel, multiboot, rom, initrd, memory, commandLine, engine, tracedPorts, verbose,
+        };
         foreach (Option option in devices.Options)
         {
             command.Options.Add(option);
         }
         command.SetAction((parsed, _) =>
         {
+            (string image, ImageFormat format) = ChooseImage(parsed.GetValue(kernel), parsed.GetValue(multiboot), parsed.GetValue(rom));
+            MachinePlatform wanted = ChoosePlatform(parsed.GetResult(platform) == null ? null : parsed.GetValue(platform), image, format);
             var options = new MachineOptions
             {
-                Kernel = parsed.GetValue(kernel) ?? "",
+                Platform = wanted,
+                Kernel = image,
+                ImageFormat = format,
+                TracedPorts = parsed.GetValue(tracedPorts) ?? [],
                 Initrd = parsed.GetValue(initrd),
                 MemoryBytes = parsed.GetValue(memory),
                 CommandLine = parsed.GetValue(commandLine)!,
@@ -47,9 +64,67 @@ internal static class RunCommand
                 Devices = devices.Read(parsed),
             };
             var session = new GuestSession(options, parsed.GetValue(verbose));
-            return parsed.GetResult(kernel) == null ? session.RunDefaultGuestAsync() : session.RunAsync();
+            return image.Length == 0 ? session.RunDefaultGuestAsync() : session.RunAsync();
         });
         return command;
+    }
+
+    private static (string Image, ImageFormat Format) ChooseImage(string? kernel, string? multiboot, string? rom)
+    {
+        (string? Path, ImageFormat Format)[] named =
+            [.. new[] { (kernel, ImageFormat.Linux), (multiboot, ImageFormat.Multiboot), (rom, ImageFormat.Rom) }.Where(static image => image.Item1 != null)];
+        return named switch
+        {
+            [] => ("", ImageFormat.Linux),
+            [var (path, format)] => (path!, format),
+            _ => throw new CommandException("--kernel, --multiboot and --rom exclude each other"),
+        };
+    }
+
+    /// <summary>Programs that only a PC can run need not say so.</summary>
+    private static MachinePlatform ChoosePlatform(MachinePlatform? wanted, string image, ImageFormat format)
+    {
+        if (format != ImageFormat.Linux)
+        {
+            return wanted is null or MachinePlatform.Pc
+                ? MachinePlatform.Pc
+                : throw new CommandException("--multiboot and --rom are for --platform pc");
+        }
+        return wanted == MachinePlatform.Pc && image.Length == 0
+            ? throw new CommandException("--platform pc needs --kernel, --multiboot or --rom")
+            : wanted ?? MachinePlatform.Lguest;
+    }
+
+    private static MachinePlatform ParsePlatform(ArgumentResult result)
+    {
+        switch (result.Tokens[0].Value)
+        {
+            case "lguest":
+                return MachinePlatform.Lguest;
+            case "pc":
+                return MachinePlatform.Pc;
+            default:
+                result.AddError($"there is no platform {result.Tokens[0].Value}: lguest and pc are known");
+                return MachinePlatform.Lguest;
+        }
+    }
+
+    private static ushort[] ParsePorts(ArgumentResult result)
+    {
+        var ports = new List<ushort>();
+        foreach (Token token in result.Tokens)
+        {
+            string text = token.Value;
+            bool isNumber = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase)
+                ? ushort.TryParse(text.AsSpan(2), System.Globalization.NumberStyles.HexNumber, null, out ushort port)
+                : ushort.TryParse(text, System.Globalization.NumberStyles.None, null, out port);
+            if (!isNumber)
+            {
+                result.AddError($"--trace-port {text} is not a port such as 0x190");
+            }
+            ports.Add(port);
+        }
+        return [.. ports];
     }
 
     private static long ParseMemory(ArgumentResult result)

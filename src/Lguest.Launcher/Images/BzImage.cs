@@ -90,7 +90,7 @@ internal static class BzImage
     // L:160 Unpacking is the library's work. Ours is to distrust it: a compressed file of a few megabytes can unpack to any number of
     // gigabytes, and a file that was cut off may look like one that ends. So there is a limit, and the checksum that gzip puts behind the
     // data is compared.
-    private static MemoryStream Inflate(string name, ReadOnlyMemory<byte> member)
+    public static MemoryStream Inflate(string name, ReadOnlyMemory<byte> member)
     {
         int body = SkipGzipHeader(member.Span);
         var kernel = new MemoryStream();

@@ -1,5 +1,5 @@
 // vmlinux is what the kernel's linker makes: an i386 ELF program whose LOAD segments name both the physical address they are copied to and
-// the virtual address they run at. The difference of the two is the page offset (ABI 2.2). The ELF entry point is of no interest: an
+// the virtual address they run at. The difference of the two is the page offset (ABI 2.2). The ELF entry point is for a PC: an
 // lguest kernel starts behind its mark.
 
 using System.Buffers.Binary;
@@ -33,9 +33,28 @@ internal static class ElfImage
     // difference in them.
     //
     // The file may be damaged or malicious. Every number in it is checked against the file's length before it is used.
-    /// <summary>Understands the headers.</summary>
+    /// <summary>Understands the headers of a kernel.</summary>
     /// <exception cref="MachineConfigurationException">It is not an i386 kernel, is cut short, or has two page offsets.</exception>
     public static KernelImage Read(string name, Stream contents)
+    {
+        KernelImage kernel = ReadProgram(name, contents, out IReadOnlyList<uint> differences);
+        foreach (uint difference in differences)
+        {
+            if (difference != differences[0])
+            {
+                throw new MachineConfigurationException(
+                    $"{name} has segments with different page offsets (0x{differences[0]:x} and 0x{difference:x}): not a Linux kernel for lguest.");
+            }
+        }
+        return kernel;
+    }
+
+    /// <summary>Understands the headers of any i386 program.</summary>
+    /// <param name="name">What to call it in messages.</param>
+    /// <param name="contents">The file.</param>
+    /// <param name="differences">Virtual minus physical address of each segment.</param>
+    /// <exception cref="MachineConfigurationException">It is not an i386 program or is cut short.</exception>
+    public static KernelImage ReadProgram(string name, Stream contents, out IReadOnlyList<uint> differences)
     {
         contents.Position = 0;
         byte[] header = ReadHeaders(name, contents, HeaderSize);
@@ -56,7 +75,7 @@ internal static class ElfImage
         contents.Position = tableOffset;
         byte[] table = ReadHeaders(name, contents, entryCount * ProgramHeaderSize);
         var segments = new List<ImageSegment>();
-        uint? pageOffset = null;
+        var offsets = new List<uint>();
         for (int i = 0; i < entryCount; i++)
         {
             ReadOnlySpan<byte> entry = table.AsSpan(i * ProgramHeaderSize, ProgramHeaderSize);
@@ -65,22 +84,17 @@ internal static class ElfImage
                 continue;
             }
             uint fileOffset = Word(entry, 4), virtualAddress = Word(entry, 8), physicalAddress = Word(entry, 12), fileSize = Word(entry, 16);
-            uint difference = virtualAddress - physicalAddress;
-            if (pageOffset is uint first && first != difference)
-            {
-                throw new MachineConfigurationException(
-                    $"{name} has segments with different page offsets (0x{first:x} and 0x{difference:x}): not a Linux kernel for lguest.");
-            }
-            pageOffset = difference;
             if (fileOffset + (ulong)fileSize > (ulong)contents.Length)
             {
                 throw new MachineConfigurationException(
                     $"{name} is truncated: a segment ends at byte {fileOffset + (ulong)fileSize} of a file of {contents.Length}.");
             }
             segments.Add(new ImageSegment(fileOffset, fileSize, physicalAddress, Word(entry, 20)));
+            offsets.Add(virtualAddress - physicalAddress);
         }
-        return pageOffset is uint offset
-            ? new KernelImage(name, contents, segments, offset)
+        differences = offsets;
+        return segments.Count > 0
+            ? new KernelImage(name, contents, segments, offsets[0]) { EntryPoint = Word(header, 24) }
             : throw new MachineConfigurationException($"{name} has nothing to load: its ELF header names no LOAD segment.");
     }
     // :*

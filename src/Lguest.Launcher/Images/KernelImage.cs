@@ -38,6 +38,9 @@ internal sealed class KernelImage : IDisposable
     /// <summary>Guest virtual minus Guest physical address of the kernel's linear map.</summary>
     public uint PageOffset { get; }
 
+    /// <summary>Where the file says that it begins: a physical address, of use on a PC only.</summary>
+    public uint EntryPoint { get; init; }
+
     /// <summary>First Guest physical address behind the kernel and its BSS.</summary>
     public ulong MemoryEnd { get; }
 

@@ -1,0 +1,243 @@
+// A machine of the lguest platform: the Host owns the processor, and the Launcher is at the other end of its door. Setup, devices and the
+// run loop's second half (ABI 2.1 and 10.8) are here; what all machines have in common is Machine.
+
+using Lguest.Host;
+using Lguest.Launcher.Devices;
+using Lguest.X86;
+using Lguest.X86.Memory;
+using Microsoft.Extensions.Logging;
+
+namespace Lguest.Launcher;
+
+/// <summary>Runs a Guest that knows lguest.</summary>
+internal sealed partial class LguestRunner : GuestRunner, IDevicePort
+{
+    private readonly ILogger logger;
+    private readonly Engine engine;
+    private readonly MachineMemory memory;
+    private readonly GuestStart start;
+    private readonly LguestDevice lguest;
+    private readonly Device[] devices;
+    private string? death;
+    private bool warnedOfUnknownKey;
+
+    /// <summary>Builds the machine and loads its kernel.</summary>
+    /// <param name="options">What the user wants.</param>
+    /// <param name="engine">The engine, chosen.</param>
+    /// <param name="time">For the console.</param>
+    /// <param name="quit">Called when the user wants to leave.</param>
+    public LguestRunner(MachineOptions options, Engine engine, TimeProvider time, Action quit)
+    {
+        logger = options.Logger;
+        this.engine = engine;
+        var console = new ConsoleDevice(options.ConsoleInput, options.ConsoleOutput, time, logger) { QuitRequested = quit };
+        devices = OpenDevices(options, console);
+        try
+        {
+            (memory, start) = MachineBuilder.Build(options, devices);
+        }
+        catch
+        {
+            CloseDevices(devices);
+            throw;
+        }
+        lguest = options.Host.Open();
+    }
+
+    public override MachineStatistics Statistics => MachineStatistics.Of(lguest);
+
+    public override (long Guest, long Tables) CountResidentMemory() => memory.CountResident();
+
+    // Only asks for the break: the Guest's thread takes it back on its way to the gate.
+    public override void Call() => lguest.Break(true, new CancellationToken(canceled: true));
+
+    public override void Dispose()
+    {
+        lguest.Dispose();
+        memory.Dispose();
+        CloseDevices(devices);
+    }
+
+    bool IDevicePort.TryGetBuffer(uint key, out DmaBuffer buffer, out uint irq)
+    {
+        irq = 0;
+        buffer = default;
+        if (lguest.GetDma(key, out uint address) != LguestError.None || !TryReadList(address, out buffer))
+        {
+            return false;
+        }
+        irq = buffer.UsedLength;
+        return true;
+    }
+
+    void IDevicePort.Complete(in DmaBuffer buffer, uint length, uint irq)
+    {
+        buffer.UsedLength = length;
+        // A Guest that has died meanwhile, perhaps of its peer's transfer, has a reason of its own: the next read tells it.
+        if (lguest.Irq(irq) == LguestError.InvalidArgument)
+        {
+            death ??= $"interrupt {irq} refused";
+        }
+    }
+
+    void IDevicePort.Fail(string reason) => death ??= reason;
+
+    // L:186 On the thread that will be the Guest's: the memory is handed to the Host by INITIALIZE, the Waker starts, the devices begin
+    // to wait for input, and the machine runs. The finally clause is the other half of the story. However the Guest ends, the devices
+    // stop first and the Waker afterwards, since devices call the Waker.
+    public override MachineResult? Run(PauseGate pause, CancellationToken ending)
+    {
+        LguestError error = lguest.Initialize(new InitializeRequest
+        {
+            Memory = memory,
+            PageLimit = memory.GuestFrames,
+            PageDirectory = start.PageDirectory,
+            Start = start.Entry,
+            PageOffset = start.PageOffset,
+            Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
+        });
+        if (error != LguestError.None)
+        {
+            throw new MachineConfigurationException(error == LguestError.NoSpace
+                ? "The Host runs as many Guests as it may."
+                : $"The Host refuses the Guest: {error}.");
+        }
+
+        using var waker = new Waker(lguest, devices);
+        try
+        {
+            foreach (Device device in devices)
+            {
+                device.Start(waker.Wake);
+            }
+            return Serve(pause, ending);
+        }
+        finally
+        {
+            foreach (Device device in devices)
+            {
+                device.Stop();
+            }
+        }
+    }
+
+    // L:220 The run loop of the Launcher, and the mirror image of the Host's. Each turn runs the Guest and sees why it came back: it sent
+    // something, or somebody broke in because there is input, or it is dead, or we are called away. The break is taken back only when all
+    // input has been handed over, and until then the Waker sleeps.
+    private MachineResult? Serve(PauseGate pause, CancellationToken ending)
+    {
+        while (death == null)
+        {
+            pause.Pass(ending);
+            ReadResult read = lguest.Read(ending);
+            switch (read.Error)
+            {
+                case LguestError.None when read.HasDma:
+                    HandleOutput(read.DmaAddress, read.DmaKey);
+                    break;
+                case LguestError.None:
+                    death = read.DeathReason;
+                    break;
+                case LguestError.NoEntry:
+                    // It died just now: the next read tells the reason.
+                    break;
+                case LguestError.TryAgain:
+                    foreach (Device device in devices)
+                    {
+                        device.DeliverInput(this);
+                    }
+                    lguest.Break(false);
+                    break;
+                case LguestError.Interrupted when ending.IsCancellationRequested:
+                    return null;
+                default:
+                    throw new InvalidOperationException($"Running the Guest failed: {read.Error}.");
+            }
+        }
+        LogDeath(death);
+        return MachineResult.FromReason(death);
+    }
+
+    // L:210 The Guest has sent a list to a key. Each device watches one key, which is the address of its first page, or 0 for the
+    // console. A key that no device watches is not an error: the Guest talks to somebody who is not there.
+    //
+    // When the device has taken what it wants, the number of bytes goes into the first word of the list, where the Guest's driver expects
+    // it.
+    private void HandleOutput(uint address, uint key)
+    {
+        LogOutput(address, key);
+        foreach (Device device in devices)
+        {
+            if (device.OutputKey == key)
+            {
+                if (TryReadList(address, out DmaBuffer buffer))
+                {
+                    buffer.UsedLength = device.HandleOutput(buffer, this);
+                }
+                // The Guest is stopped anyhow, and who has just sent is often ready to receive.
+                if (device.WaitingInput > 0)
+                {
+                    device.DeliverInput(this);
+                }
+                return;
+            }
+        }
+        // Once: a Guest can do this a million times a second, and the warning goes to the user's terminal.
+        if (!warnedOfUnknownKey)
+        {
+            warnedOfUnknownKey = true;
+            LogUnknownKey(key);
+        }
+    }
+    // :*
+
+    private bool TryReadList(uint address, out DmaBuffer buffer)
+    {
+        if (DmaBuffer.TryRead(memory, address, out buffer, out uint badAddress))
+        {
+            return true;
+        }
+        death ??= $"invalid address {badAddress}";
+        return false;
+    }
+
+    private static Device[] OpenDevices(MachineOptions options, Device console)
+    {
+        if (options.Devices.Count > MachineOptions.MaximumDevices)
+        {
+            throw new MachineConfigurationException(
+                $"{options.Devices.Count} devices are too many: a Guest has room for {MachineOptions.MaximumDevices} besides its console.");
+        }
+        var opened = new List<Device>();
+        try
+        {
+            foreach (DeviceOptions device in options.Devices)
+            {
+                opened.Add(device.Open(options.Logger));
+            }
+        }
+        catch
+        {
+            CloseDevices(opened);
+            throw;
+        }
+        return [.. opened, console];
+    }
+
+    private static void CloseDevices(IEnumerable<Device> devices)
+    {
+        foreach (Device device in devices)
+        {
+            device.Dispose();
+        }
+    }
+
+    [LoggerMessage(LogLevel.Information, "The Guest has ended: {Reason}")]
+    private partial void LogDeath(string reason);
+
+    [LoggerMessage(LogLevel.Trace, "Output: list at 0x{Address:x}, key 0x{Key:x}")]
+    private partial void LogOutput(uint address, uint key);
+
+    [LoggerMessage(LogLevel.Warning, "The Guest sent to key 0x{Key:x}, which no device watches.")]
+    private partial void LogUnknownKey(uint key);
+}

@@ -1,0 +1,106 @@
+// A machine of the PC platform. The Guest owns the whole processor and talks to chips, so there is little left to do here: load, connect the
+// console, run, and say in words how it ended.
+
+using Lguest.Launcher.Devices;
+using Lguest.Pc.Board;
+using Lguest.X86;
+using Lguest.X86.Memory;
+using Lguest.X86.State;
+using Microsoft.Extensions.Logging;
+
+namespace Lguest.Launcher;
+
+/// <summary>Runs a Guest that knows nothing of us.</summary>
+internal sealed partial class PcRunner : GuestRunner
+{
+    private readonly ILogger logger;
+    private readonly ConsoleInput input;
+    private readonly MachineMemory memory;
+    private readonly PcGuest guest;
+
+    /// <summary>Builds the machine and loads its image.</summary>
+    /// <param name="options">What the user wants.</param>
+    /// <param name="engine">The engine, chosen.</param>
+    /// <param name="time">For the console.</param>
+    /// <param name="quit">Called when the user wants to leave.</param>
+    public PcRunner(MachineOptions options, Engine engine, TimeProvider time, Action quit)
+    {
+        logger = options.Logger;
+        if (options.Devices.Count > 0)
+        {
+            throw new MachineConfigurationException("A PC has no disks and networks yet; its console is all.");
+        }
+        input = new ConsoleInput(options.ConsoleInput, time, logger) { QuitRequested = quit };
+        (memory, Action<Processor> begin) = PcLoader.Load(options);
+        guest = new PcGuest(memory, new PcOptions
+        {
+            Console = new SerialConsole(input, options.ConsoleOutput),
+            Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
+            HasDebugExit = options.ImageFormat != ImageFormat.Linux,
+            TracedPorts = options.TracedPorts,
+            PortTraced = options.TracedPorts.Count == 0 ? null : LogPort,
+        });
+        begin(guest.Processor);
+    }
+
+    public override MachineStatistics Statistics => MachineStatistics.None with { Instructions = guest.Processor.InstructionCount };
+
+    public override (long Guest, long Tables) CountResidentMemory() => memory.CountResident();
+
+    public override void Call() => guest.Kick();
+
+    public override MachineResult? Run(PauseGate pause, CancellationToken ending)
+    {
+        using CancellationTokenRegistration registration = ending.UnsafeRegister(static guest => ((PcGuest)guest!).Kick(), guest);
+        input.Start(guest.InputArrived);
+        try
+        {
+            while (true)
+            {
+                pause.Pass(ending);
+                if (ending.IsCancellationRequested)
+                {
+                    return null;
+                }
+                if (guest.Run() is PcEnd end)
+                {
+                    return Describe(end);
+                }
+            }
+        }
+        finally
+        {
+            input.Stop();
+        }
+    }
+
+    public override void Dispose()
+    {
+        guest.Dispose();
+        memory.Dispose();
+    }
+
+    private MachineResult Describe(PcEnd end)
+    {
+        ref CpuState state = ref guest.Processor.State;
+        string place = $"CS 0x{state.Segments[(int)SegmentName.CS].Selector:x}, EIP 0x{state.Eip:x}";
+        MachineResult result = end.Kind switch
+        {
+            PcEndKind.PowerOff => new MachineResult(MachineEnd.PowerOff, "power off"),
+            PcEndKind.Reset => new MachineResult(MachineEnd.Reset, "reset"),
+            PcEndKind.Halted => new MachineResult(MachineEnd.Halted, $"halted with interrupts off at {place}"),
+            PcEndKind.DebugExit => new MachineResult(MachineEnd.ProgramExit, $"exit status {end.Status}") { Status = end.Status },
+            _ => new MachineResult(MachineEnd.Death, $"triple fault at {place}, CR2 0x{state.Cr2:x}"),
+        };
+        LogEnd(result.Reason);
+        return result;
+    }
+
+    [LoggerMessage(LogLevel.Information, "The Guest has ended: {Reason}")]
+    private partial void LogEnd(string reason);
+
+    private void LogPort(ushort port, int size, uint value) => LogPortWrite(port, size, value);
+
+    [LoggerMessage(LogLevel.Warning, "Port 0x{Port:x}: {Size} byte(s), 0x{Value:x}")]
+    private partial void LogPortWrite(ushort port, int size, uint value);
+}
