@@ -12,6 +12,7 @@ namespace Lguest.X86;
 internal static class Cpuid
 {
     private const uint HighestBasic = 1;
+    private const uint HighestBasicInRing0 = 0x16;
     private const uint HypervisorLeaf = 0x4000_0000;
     private const uint HighestExtended = 0x8000_0004;
     private const uint HighestExtendedInRing0 = 0x8000_0008;
@@ -21,6 +22,11 @@ internal static class Cpuid
 
     /// <summary>Family 6, model 28, stepping 10: an Atom.</summary>
     public const uint SignatureInRing0 = 0x0001_06CA;
+
+    // The time-stamp counter's rate (ProcessorOptions.TimeStampCounter): a kernel that is told need not measure, and does not drift.
+    private const uint ClockHertz = 1_000_000_000;
+    private const uint ClockMegahertz = 1_000;
+    private const uint BusMegahertz = 100;
 
     // Bits of physical addresses, and of linear ones.
     private const uint AddressBits = 32 | (32 << 8);
@@ -52,16 +58,19 @@ internal static class Cpuid
     public static void Execute(ref CpuState state, bool ownsRing0)
     {
         uint leaf = state.General[(int)Register32.Eax];
+        uint highestBasic = ownsRing0 ? HighestBasicInRing0 : HighestBasic;
         uint highestExtended = ownsRing0 ? HighestExtendedInRing0 : HighestExtended;
-        if (leaf is > HighestBasic and < HypervisorLeaf or (> HypervisorLeaf and < 0x8000_0000) || leaf > highestExtended)
+        if ((leaf > highestBasic && leaf < HypervisorLeaf) || leaf is > HypervisorLeaf and < 0x8000_0000 || leaf > highestExtended)
         {
-            leaf = HighestBasic;
+            leaf = highestBasic;
         }
         (uint eax, uint ebx, uint ecx, uint edx) = leaf switch
         {
-            0 => (HighestBasic, Word("Genu"u8), Word("ntel"u8), Word("ineI"u8)),
+            0 => (highestBasic, Word("Genu"u8), Word("ntel"u8), Word("ineI"u8)),
             1 when ownsRing0 => (SignatureInRing0, 0x0000_0800u, Hypervisor, Features | PhysicalAddressExtension),
             1 => (Signature, 0x0000_0800u, Hypervisor, Features),
+            0x15 => (1u, 1u, ClockHertz, 0u),
+            0x16 => (ClockMegahertz, ClockMegahertz, BusMegahertz, 0u),
             HypervisorLeaf => (HypervisorLeaf, Word("lgue"u8), Word("st.N"u8), Word("ET  "u8)),
             0x8000_0000 => (highestExtended, 0u, 0u, 0u),
             0x8000_0001 when ownsRing0 => (0u, 0u, 0u, NoExecute),
