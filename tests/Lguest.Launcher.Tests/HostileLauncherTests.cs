@@ -122,6 +122,8 @@ public class HostileLauncherTests
     {
         var file = new MemoryStream();
         file.Write(new byte[100]);
+        // An empty stream would get no header at all.
+        kernel = kernel.Length == 0 ? [0] : kernel;
         long start = file.Position;
         using (var gzip = new GZipStream(file, CompressionLevel.Fastest, leaveOpen: true))
         {
