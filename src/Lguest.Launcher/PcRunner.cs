@@ -2,6 +2,8 @@
 // console, run, and say in words how it ended.
 
 using Lguest.Launcher.Devices;
+using Lguest.Launcher.Devices.Virtio;
+using Lguest.Launcher.Devices.Virtio.Entropy;
 using Lguest.Pc.Board;
 using Lguest.X86;
 using Lguest.X86.Memory;
@@ -17,6 +19,10 @@ internal sealed partial class PcRunner : GuestRunner
     private readonly ConsoleInput input;
     private readonly MachineMemory memory;
     private readonly PcGuest guest;
+    private readonly VirtioDevice[] devices;
+
+    // One for each device, set by its threads: it has input.
+    private readonly bool[] waiting;
 
     /// <summary>Builds the machine and loads its image.</summary>
     /// <param name="options">What the user wants.</param>
@@ -26,21 +32,31 @@ internal sealed partial class PcRunner : GuestRunner
     public PcRunner(MachineOptions options, Engine engine, TimeProvider time, Action quit)
     {
         logger = options.Logger;
-        if (options.Devices.Count > 0)
-        {
-            throw new MachineConfigurationException("A PC has no disks and networks yet; its console is all.");
-        }
         input = new ConsoleInput(options.ConsoleInput, time, logger) { QuitRequested = quit };
-        (memory, Action<Processor> begin) = PcLoader.Load(options);
-        guest = new PcGuest(memory, new PcOptions
+        devices = OpenDevices(options);
+        waiting = new bool[devices.Length];
+        MachineMemory? loaded = null;
+        try
         {
-            Console = new SerialConsole(input, options.ConsoleOutput),
-            Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
-            HasDebugExit = options.ImageFormat != ImageFormat.Linux,
-            TracedPorts = options.TracedPorts,
-            PortTraced = options.TracedPorts.Count == 0 ? null : LogPort,
-        });
-        begin(guest.Processor);
+            (loaded, Action<Processor> begin) = PcLoader.Load(options);
+            memory = loaded;
+            guest = new PcGuest(memory, new PcOptions
+            {
+                Console = new SerialConsole(input, options.ConsoleOutput),
+                Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
+                Cards = [.. devices.Select(device => new VirtioPciFunction(device, memory, logger))],
+                HasDebugExit = options.ImageFormat != ImageFormat.Linux,
+                TracedPorts = options.TracedPorts,
+                PortTraced = options.TracedPorts.Count == 0 ? null : LogPort,
+            });
+            begin(guest.Processor);
+        }
+        catch
+        {
+            loaded?.Dispose();
+            CloseDevices(devices);
+            throw;
+        }
     }
 
     public override MachineStatistics Statistics => MachineStatistics.None with { Instructions = guest.Processor.InstructionCount };
@@ -55,6 +71,15 @@ internal sealed partial class PcRunner : GuestRunner
         input.Start(guest.InputArrived);
         try
         {
+            for (int i = 0; i < devices.Length; i++)
+            {
+                int number = i;
+                devices[i].Start(() =>
+                {
+                    Volatile.Write(ref waiting[number], true);
+                    guest.Kick();
+                });
+            }
             while (true)
             {
                 pause.Pass(ending);
@@ -62,6 +87,7 @@ internal sealed partial class PcRunner : GuestRunner
                 {
                     return null;
                 }
+                DeliverInput();
                 if (guest.Run() is PcEnd end)
                 {
                     return Describe(end);
@@ -70,6 +96,10 @@ internal sealed partial class PcRunner : GuestRunner
         }
         finally
         {
+            foreach (VirtioDevice device in devices)
+            {
+                device.Stop();
+            }
             input.Stop();
         }
     }
@@ -78,6 +108,50 @@ internal sealed partial class PcRunner : GuestRunner
     {
         guest.Dispose();
         memory.Dispose();
+        CloseDevices(devices);
+    }
+
+    /// <summary>What the user named, in that order, and behind it a source of random bytes, which every kernel is glad of.</summary>
+    private static VirtioDevice[] OpenDevices(MachineOptions options)
+    {
+        if (options.Devices.Count > MachineOptions.MaximumDevices)
+        {
+            throw new MachineConfigurationException(
+                $"{options.Devices.Count} devices are too many: a PC has room for {MachineOptions.MaximumDevices} besides its console.");
+        }
+        var opened = new List<VirtioDevice>();
+        try
+        {
+            foreach (DeviceOptions device in options.Devices)
+            {
+                opened.Add(device.OpenVirtio(options.Logger));
+            }
+        }
+        catch
+        {
+            CloseDevices(opened);
+            throw;
+        }
+        return [.. opened, new EntropyDevice()];
+    }
+
+    private static void CloseDevices(IEnumerable<VirtioDevice> devices)
+    {
+        foreach (VirtioDevice device in devices)
+        {
+            device.Dispose();
+        }
+    }
+
+    private void DeliverInput()
+    {
+        for (int i = 0; i < devices.Length; i++)
+        {
+            if (Interlocked.Exchange(ref waiting[i], false))
+            {
+                devices[i].DeliverInput();
+            }
+        }
     }
 
     private MachineResult Describe(PcEnd end)

@@ -49,6 +49,8 @@ internal static class Cpuid
     private const uint Hypervisor = 1u << 31;
     private const uint NoExecute = 1u << 20;
     private const uint InvariantTimeStampCounter = 1u << 8;
+    // By it a kernel can see that nobody has moved the counter, and needs no second clock to watch over it.
+    private const uint TimeStampAdjust = 1u << 1;
     private const uint Features = Fpu | DebuggingExtensions | PageSizeExtensions | TimeStampCounter | ModelSpecificRegisters
         | CompareExchange8 | Sysenter | GlobalPages | ConditionalMove | ClFlush | Mmx | Fxsr | Sse | Sse2;
 
@@ -69,6 +71,7 @@ internal static class Cpuid
             0 => (highestBasic, Word("Genu"u8), Word("ntel"u8), Word("ineI"u8)),
             1 when ownsRing0 => (SignatureInRing0, 0x0000_0800u, Hypervisor, Features | PhysicalAddressExtension),
             1 => (Signature, 0x0000_0800u, Hypervisor, Features),
+            7 => (0u, TimeStampAdjust, 0u, 0u),
             0x15 => (1u, 1u, ClockHertz, 0u),
             0x16 => (ClockMegahertz, ClockMegahertz, BusMegahertz, 0u),
             HypervisorLeaf => (HypervisorLeaf, Word("lgue"u8), Word("st.N"u8), Word("ET  "u8)),

@@ -17,6 +17,13 @@ public sealed unsafe partial class Processor
         set => timeStampOffset = value - options.TimeStampCounter();
     }
 
+    /// <summary>IA32_TSC_ADJUST: what has been added to the counter since power-on.</summary>
+    internal ulong TimeStampAdjust
+    {
+        get => timeStampOffset;
+        set => timeStampOffset = value;
+    }
+
     /// <summary>Recomputes what the engines derive from control registers, segments, flags and privilege level.</summary>
     /// <remarks>Call it after changing those in <see cref="State"/> directly.</remarks>
     public void StateChanged()

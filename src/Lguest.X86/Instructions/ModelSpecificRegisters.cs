@@ -10,6 +10,7 @@ internal static class ModelSpecificRegisters
 {
     private const uint TimeStampCounter = 0x10;
     private const uint PlatformId = 0x17;
+    private const uint TimeStampAdjust = 0x3B;
     private const uint UpdateSignature = 0x8B;
     private const uint SysenterCs = 0x174;
     private const uint SysenterEsp = 0x175;
@@ -38,6 +39,7 @@ internal static class ModelSpecificRegisters
         ulong value = cpu.State.General[(int)Register32.Ecx] switch
         {
             TimeStampCounter => cpu.TimeStampCounter,
+            TimeStampAdjust when cpu.OwnsRing0 => cpu.TimeStampAdjust,
             SysenterCs => cpu.State.SysenterCs,
             SysenterEsp => cpu.State.SysenterEsp,
             SysenterEip => cpu.State.SysenterEip,
@@ -58,6 +60,7 @@ internal static class ModelSpecificRegisters
         switch (state.General[(int)Register32.Ecx])
         {
             case TimeStampCounter: cpu.TimeStampCounter = low | ((ulong)high << 32); break;
+            case TimeStampAdjust when cpu.OwnsRing0: cpu.TimeStampAdjust = low | ((ulong)high << 32); break;
             case SysenterCs: state.SysenterCs = low; break;
             case SysenterEsp: state.SysenterEsp = low; break;
             case SysenterEip: state.SysenterEip = low; break;

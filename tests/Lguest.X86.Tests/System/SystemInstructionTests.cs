@@ -385,7 +385,7 @@ public sealed class SystemInstructionTests
     [Fact]
     public void CpuidTellsAKernelInRing0OfMore()
     {
-        Assert.Equal(Identify(0), Identify(0, hostRing: false));
+        Assert.Equal(Identify(0) with { Eax = 0x16 }, Identify(0, hostRing: false));
         (uint signature, _, uint c, uint d) = Identify(1, hostRing: false);
         // An Atom, since kernels know that those do not speculate; and PAE.
         Assert.Equal((0x0001_06CAu, 0x8000_0000u, 0x0788_A97Du), (signature, c, d));
@@ -393,12 +393,17 @@ public sealed class SystemInstructionTests
         Assert.Equal((0u, 0u, 0u, 1u << 20), Identify(0x8000_0001, hostRing: false));
         Assert.Equal((0u, 0u, 0u, 1u << 8), Identify(0x8000_0007, hostRing: false));
         Assert.Equal((0x2020u, 0u, 0u, 0u), Identify(0x8000_0008, hostRing: false));
-        Assert.Equal(Identify(1, hostRing: false), Identify(0x8000_0009, hostRing: false));
+        Assert.Equal(Identify(0x16, hostRing: false), Identify(0x8000_0009, hostRing: false));
+        // The time-stamp counter: it can be asked whether somebody has moved it, and counts nanoseconds.
+        Assert.Equal((0u, 2u, 0u, 0u), Identify(7, hostRing: false));
+        Assert.Equal((1u, 1u, 1_000_000_000u, 0u), Identify(0x15, hostRing: false));
+        Assert.Equal((1000u, 1000u, 100u, 0u), Identify(0x16, hostRing: false));
     }
 
     [Theory]
     [InlineData(0x17u, 0u, 0u)]
     [InlineData(0x8Bu, 0u, 0u)]
+    [InlineData(0x3Bu, 0u, 0u)]
     [InlineData(0x1A0u, 0x1801u, 0u)]
     [InlineData(0xC000_0080u, 0u, 0u)]
     public void RegistersThatKernelsReadWithoutAskingAreThere(uint number, uint low, uint high)
@@ -415,6 +420,7 @@ public sealed class SystemInstructionTests
 
     [Theory]
     [InlineData(0x8Bu, 0xFFFF_FFFFu, 0xFFFF_FFFFu, 0u)]
+    [InlineData(0x3Bu, 0xFFFF_FFFFu, 0u, 0xFFFF_FFFFu)]
     [InlineData(0x1A0u, 0x40_0000u, 4u, 0x40_1800u)]
     [InlineData(0xC000_0080u, 0x800u, 0u, 0x800u)]
     public void WhatIsWrittenToThemIsKeptAsFarAsItExists(uint number, uint low, uint high, uint kept)
