@@ -25,7 +25,7 @@ internal sealed class Guest : IDisposable
 
     private readonly Processor processor;
     private readonly PreciseEvent wake = new();
-    private readonly PreciseTimer timer;
+    private readonly GuestTime time;
     private long armedUntil = MonotonicClock.Never;
     private long lookAgainAt = MonotonicClock.Never;
     private volatile bool timerExpired;
@@ -38,7 +38,8 @@ internal sealed class Guest : IDisposable
         Id = id;
         this.processor = processor;
         PageOffset = request.PageOffset;
-        timer = new PreciseTimer(OnTimer, $"lguest timer {id}");
+        time = request.Time?.Invoke(this) ?? new HostTime(OnTimer, $"lguest timer {id}");
+        Clock = new Clock(time);
         Memory = new GuestMemory(this, processor.Memory, request.PageLimit);
         Segments = new Segments(this);
         Interrupts = new InterruptsAndTraps(this);
@@ -66,7 +67,7 @@ internal sealed class Guest : IDisposable
 
     public Io Io { get; }
 
-    public Clock Clock { get; } = new();
+    public Clock Clock { get; }
 
     public GuestStatistics Statistics { get; } = new();
 
@@ -205,7 +206,7 @@ internal sealed class Guest : IDisposable
     /// <summary>Stores the wall clock in lguest_data (ABI 4: two signed words, seconds and nanoseconds).</summary>
     public void WriteTime()
     {
-        long ticks = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks;
+        long ticks = (time.UtcNow - DateTime.UnixEpoch).Ticks;
         uint seconds = (uint)(ticks / TimeSpan.TicksPerSecond);
         uint nanoseconds = (uint)(ticks % TimeSpan.TicksPerSecond * TimeSpan.NanosecondsPerTick);
         if (!Memory.TryWrite(Data.Address + LguestDataOffset.Time, seconds | ((ulong)nanoseconds << 32)))
@@ -277,7 +278,7 @@ internal sealed class Guest : IDisposable
     {
         // First: from here on no other Guest can find this one.
         Io.Dispose();
-        timer.Dispose();
+        time.Dispose();
         wake.Dispose();
         PageTables.Dispose();
     }
@@ -292,11 +293,12 @@ internal sealed class Guest : IDisposable
     private void Sleep()
     {
         ArmTimer(MonotonicClock.Never);
-        wake.Wait(Clock.Deadline);
+        time.Wait(wake, Clock.Deadline);
         timerExpired = true;
     }
 
-    private void OnTimer()
+    /// <summary>Makes the thread that runs the Guest look at its clock.</summary>
+    public void OnTimer()
     {
         timerExpired = true;
         Kick();
@@ -326,7 +328,7 @@ internal sealed class Guest : IDisposable
         }
         else if (lookAgainAt == MonotonicClock.Never)
         {
-            lookAgainAt = MonotonicClock.Now + PendingInterval;
+            lookAgainAt = time.Now + PendingInterval;
         }
         ArmTimer(Math.Min(Clock.Deadline, lookAgainAt));
         if (Changed != ChangedTables.None)
@@ -345,7 +347,7 @@ internal sealed class Guest : IDisposable
         if (moment != armedUntil)
         {
             armedUntil = moment;
-            timer.Arm(moment);
+            time.Arm(moment);
         }
     }
 

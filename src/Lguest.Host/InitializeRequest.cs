@@ -28,4 +28,7 @@ public sealed record InitializeRequest
 
     /// <summary>Seed of the random replacement of shadow directories; chosen by the Host when null.</summary>
     public uint? Seed { get; init; }
+
+    /// <summary>Makes the time that the Guest lives in; null for the host's.</summary>
+    internal Func<Guest, GuestTime>? Time { get; init; }
 }

@@ -27,14 +27,30 @@ public sealed unsafe partial class Processor
 
     private bool WantsAttention => (ulong)context->InstructionCount >= Volatile.Read(ref context->AttentionAt);
 
-    /// <summary>Sets the next stop; only while the processor is not running.</summary>
+    /// <summary>Sets the next stop; only while the processor is not running, or from <see cref="StopReached"/>.</summary>
     /// <param name="instructions">Completed instructions. Processors that do not stop exactly get a few blocks further at least.</param>
     /// <param name="afterDeliveries">Exactly stopping processors: the deliveries that have then taken place.</param>
     internal void StopAt(long instructions, long afterDeliveries = 0)
     {
         // Code that finds the count too near leaves before its first instruction, and would do so again and again.
         stopAt = (ulong)Math.Max(instructions, context->InstructionCount + (2 * stopTolerance));
+        Volatile.Write(ref context->AttentionAt, stopAt);
         stopAtDelivery = afterDeliveries;
+    }
+
+    /// <summary>The instruction at EIP; null when it cannot be fetched. Only at a stop.</summary>
+    internal Iced.Intel.Instruction? PeekInstruction()
+    {
+        uint cr2 = state->Cr2;
+        try
+        {
+            return Fetch().Instruction;
+        }
+        catch (GuestFault)
+        {
+            state->Cr2 = cr2;
+            return null;
+        }
     }
 
     private void LookForStop()
