@@ -120,6 +120,11 @@ public sealed class LockStepRun(string kernel, string initrd, int seed)
                 attempt.Screen = leader.Console.Screen;
                 return attempt;
             }
+            if (leader.Stop == attempt.Reached && leader.Console.WaitingInput == 0)
+            {
+                throw new InvalidOperationException($"The Guests wait for something that does not come:\n{leader.Console.Screen}");
+            }
+            attempt.Reached = leader.Stop;
             if (comparesMemory)
             {
                 attempt.Alike = leader.Stop;

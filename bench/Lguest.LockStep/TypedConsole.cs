@@ -1,5 +1,5 @@
-// A console at which nobody types by the clock: a line is typed when the prompt has been shown, and handed to the Guest when whoever
-// runs it says so.
+// A console at which nobody types by the clock: a line is typed when the one before has been executed, and handed to the Guest when
+// whoever runs it says so.
 
 using System.Text;
 using Lguest.Launcher.Devices;
@@ -12,10 +12,13 @@ namespace Lguest.LockStep;
 internal sealed class TypedConsole(IEnumerable<string> lines, Action<string>? shown) : Device
 {
     private const string Prompt = ":~# ";
+    private const string End = "END\r\n";
 
     private readonly Queue<string> lines = new(lines);
     private readonly StringBuilder screen = new();
     private byte[] typed = [];
+    private string awaited = Prompt;
+    private int from;
 
     /// <summary>The console.</summary>
     public override DeviceType Type => DeviceType.Console;
@@ -24,7 +27,7 @@ internal sealed class TypedConsole(IEnumerable<string> lines, Action<string>? sh
 
     public override int WaitingInput => typed.Length;
 
-    /// <summary>The Guest waits at a prompt and there is nothing left to type.</summary>
+    /// <summary>The last line has been executed.</summary>
     public bool IsFinished { get; private set; }
 
     /// <summary>Everything that the Guest has written.</summary>
@@ -37,11 +40,13 @@ internal sealed class TypedConsole(IEnumerable<string> lines, Action<string>? sh
         string text = Encoding.Latin1.GetString(bytes);
         screen.Append(text);
         shown?.Invoke(text);
-        int tail = Math.Min(screen.Length, Prompt.Length);
-        if (screen.ToString(screen.Length - tail, tail) == Prompt)
+        if (screen.ToString(from, screen.Length - from).Contains(awaited, StringComparison.Ordinal))
         {
+            from = screen.Length;
+            awaited = End;
             IsFinished = !lines.TryDequeue(out string? line);
-            typed = IsFinished ? [] : Encoding.Latin1.GetBytes(line + "\n");
+            // The shell echoes what is typed: only its quotes make the mark that is waited for.
+            typed = IsFinished ? [] : Encoding.Latin1.GetBytes($"{line}; echo E''ND\n");
         }
         return (uint)bytes.Length;
     }

@@ -163,6 +163,7 @@ public sealed unsafe partial class Processor
     /// <summary>Replaces a segment register whole, hidden part included.</summary>
     internal void SetSegment(SegmentName name, in Segment segment)
     {
+        KeepX87Selectors();
         state->Segments[(int)name] = segment;
         UpdateMode();
     }
@@ -263,6 +264,7 @@ public sealed unsafe partial class Processor
         CheckStackDescriptor(stack, stackSelector, ring, Vector.GeneralProtection, 0);
         Segment codeSegment = MarkAccessed(code, codeSelector).ToSegment(codeSelector);
         Segment stackSegment = MarkAccessed(stack, stackSelector).ToSegment(stackSelector);
+        KeepX87Selectors();
         state->Segments[(int)SegmentName.CS] = codeSegment;
         state->Segments[(int)SegmentName.SS] = stackSegment;
         ref uint stackPointer = ref state->General[(int)Register32.Esp];

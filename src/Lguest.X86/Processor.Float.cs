@@ -55,6 +55,7 @@ public sealed unsafe partial class Processor
         // SAFETY: the image has the 512 aligned bytes that FXSAVE writes.
         unsafe
         {
+            KeepX87Selectors();
             context->FloatLive = FloatUnits.None;
             code.StoreX87(context);
             FloatImage* image = &context->Image;
@@ -66,16 +67,28 @@ public sealed unsafe partial class Processor
             {
                 fpu.St(i) = image->Stack[i];
             }
-            if (context->LastX87Eip != EngineContext.NoX87)
-            {
-                fpu.LastInstructionPointer = context->LastX87Eip;
-                fpu.LastInstructionSelector = state->Segments[(int)SegmentName.CS].Selector;
-            }
-            if (context->LastX87Segment != EngineContext.NoX87)
-            {
-                fpu.LastDataPointer = context->LastX87Operand;
-                fpu.LastDataSelector = state->Segments[(int)context->LastX87Segment].Selector;
-            }
+        }
+    }
+
+    /// <summary>Writes down where the last x87 instruction and its operand were, before a segment register gets another selector.</summary>
+    private void KeepX87Selectors()
+    {
+        if (context->FloatLive == FloatUnits.None)
+        {
+            return;
+        }
+        ref FpuState fpu = ref state->Fpu;
+        if (context->LastX87Eip != EngineContext.NoX87)
+        {
+            fpu.LastInstructionPointer = context->LastX87Eip;
+            fpu.LastInstructionSelector = state->Segments[(int)SegmentName.CS].Selector;
+            context->LastX87Eip = EngineContext.NoX87;
+        }
+        if (context->LastX87Segment != EngineContext.NoX87)
+        {
+            fpu.LastDataPointer = context->LastX87Operand;
+            fpu.LastDataSelector = state->Segments[(int)context->LastX87Segment].Selector;
+            context->LastX87Segment = EngineContext.NoX87;
         }
     }
 }

@@ -203,6 +203,7 @@ public sealed unsafe partial class Processor
         }
         MarkAccessed(code, selector);
         PushInterruptFrame(ring, gate32 ? 4 : 2, returnEip, pushError ? errorCode : null, external);
+        KeepX87Selectors();
         state->Segments[(int)SegmentName.CS] = codeSegment;
         uint cleared = Eflags.Trap | Eflags.NestedTask | Eflags.Resume | Eflags.Virtual8086;
         if ((type & 1) == 0)
@@ -249,6 +250,7 @@ public sealed unsafe partial class Processor
         {
             WriteFrameWord(tlb, ref linear, state->General[(int)Register32.Esp], size);
             WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.SS].Selector, size);
+            KeepX87Selectors();
             if (InVirtual8086Mode)
             {
                 WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.ES].Selector, size);

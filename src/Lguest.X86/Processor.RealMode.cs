@@ -157,6 +157,7 @@ public sealed unsafe partial class Processor
             throw Fault(Vector.GeneralProtection);
         }
         state->General[(int)Register32.Esp] = esp;
+        KeepX87Selectors();
         for (int i = 0; i < 6; i++)
         {
             state->Segments[i] = Virtual8086Segment(selectors[i]);

@@ -191,6 +191,7 @@ public sealed unsafe partial class Processor
         }
         WriteFrameWord(tlb, ref linear, state->General[(int)Register32.Esp], size);
         WriteFrameWord(tlb, ref linear, state->Segments[(int)SegmentName.SS].Selector, size);
+        KeepX87Selectors();
         state->Segments[(int)SegmentName.SS] = stack;
         state->General[(int)Register32.Esp] = (esp & ~mask) | top;
     }

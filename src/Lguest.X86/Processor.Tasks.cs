@@ -221,6 +221,7 @@ public sealed unsafe partial class Processor
         {
             bool virtual8086 = (image.Eflags & Eflags.Virtual8086) != 0;
             ushort codeSelector = image.Selectors[(int)SegmentName.CS];
+            KeepX87Selectors();
             for (int i = 0; i < 6; i++)
             {
                 state->Segments[i] = virtual8086 ? Virtual8086Segment(image.Selectors[i]) : new Segment { Selector = image.Selectors[i] };

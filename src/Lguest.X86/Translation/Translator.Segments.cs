@@ -43,6 +43,11 @@ internal sealed unsafe partial class Translator
         unsafe
         {
             const HostRegister entry = HostRegister.R10;
+            // The x87 wants the selector that its last operand was reached by, not the new one.
+            NoteX87(hot);
+            ForgetX87();
+            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.LastX87Segment), (int)name);
+            WriteCallIf(HostCondition.Equal);
             hot.Byte(0xE8);
             hot.DoubleWord((int)(findDescriptor - (hot.Cursor + 4)));
             WriteCallIf(HostCondition.NotEqual);
