@@ -37,6 +37,9 @@ internal sealed class BenchGuest : IAsyncDisposable
     /// <summary>Everything that the Guest has written to its console.</summary>
     public string Shown => screen.ToString();
 
+    /// <summary>Forgets what the Guest has written so far. Nobody may be waiting for it.</summary>
+    public void ForgetShown() => screen.Clear();
+
     /// <summary>Asks the checkout's build script where the Guest is; says so and gives null when it is not built.</summary>
     public static string? FindFolder()
     {
@@ -118,6 +121,14 @@ internal sealed class BenchGuest : IAsyncDisposable
                 var found = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
                 wait = (word, text.Length, found);
                 return found.Task;
+            }
+        }
+
+        public void Clear()
+        {
+            lock (door)
+            {
+                text.Clear();
             }
         }
 

@@ -54,6 +54,7 @@ internal static class LockStepBenchmark
                 TranslateAfter = after >= 0 ? after : random.Next(0, 3) * 8,
                 Limit = limit,
                 Rounds = rounds,
+                Thorough = true,
                 Shown = show > 0 ? Console.Write : null,
             };
             Console.WriteLine($"lockstep: seed {seed}, stops up to {run.LongestDistance} instructions apart, blocks translated after {run.TranslateAfter} executions");

@@ -39,6 +39,9 @@ public sealed class LockStepRun(string kernel, string initrd, int seed)
     /// <summary>The longest distance between stops, in instructions; short ones are as frequent as long ones.</summary>
     public int LongestDistance { get; init; } = 100_000;
 
+    /// <summary>Lets the Guests compress and add up more than a test has time for.</summary>
+    public bool Thorough { get; init; }
+
     /// <summary>How often the lines are typed.</summary>
     public int Rounds { get; init; } = 1;
 
@@ -48,8 +51,8 @@ public sealed class LockStepRun(string kernel, string initrd, int seed)
     /// <summary>Called with what the Guests show; null for nobody.</summary>
     public Action<string>? Shown { get; init; }
 
-    /// <summary>Called at each comparison of memory with the number of instructions; null for nobody.</summary>
-    public Action<long>? Progress { get; init; }
+    /// <summary>Called with the translator's Guest at each stop, for those who test whether differences are found; null for nobody.</summary>
+    internal Action<SteppedGuest>? Disturb { get; init; }
 
     /// <summary>Runs and compares; at a difference, looks for its origin.</summary>
     public LockStepResult Run()
@@ -60,26 +63,33 @@ public sealed class LockStepRun(string kernel, string initrd, int seed)
             return first.ToResult("");
         }
         var report = new StringBuilder($"After {first.Alike.Instructions} instructions, stop {first.AlikeStops}, alike; at stop {first.Distances.Count}, seed {seed}:\n{first.Differences}");
-        Attempt second = Try(first.Distances[..(int)first.AlikeStops], null, smallSteps: true);
-        if (second.Differences.Length == 0)
+        Attempt last = first;
+        foreach (int stopsBetweenMemory in (ReadOnlySpan<int>)[64, 1])
         {
-            report.AppendLine("In smaller steps it does not happen.");
-            second = first;
+            Attempt finer = Try(last.Distances[..(int)last.AlikeStops], null, stopsBetweenMemory);
+            if (finer.Differences.Length == 0)
+            {
+                report.AppendLine("In smaller steps it does not happen.");
+                break;
+            }
+            report.Append($"In small steps, after {finer.Alike.Instructions} instructions:\n{finer.Differences}");
+            last = finer;
         }
-        else
-        {
-            report.Append($"In small steps, after {second.Alike.Instructions} instructions:\n{second.Differences}");
-        }
-        Attempt third = Try(second.Distances, null, traceFrom: second.AlikeStops);
-        report.Append(third.Trace);
+        report.Append(Try(last.Distances, null, traceFrom: last.AlikeStops).Trace);
         return first.ToResult(report.ToString());
     }
 
-    private Attempt Try(IReadOnlyList<long> distances, Action<string>? shown, bool smallSteps = false, long traceFrom = long.MaxValue)
+    /// <summary>Runs until something differs, or to the end.</summary>
+    /// <param name="distances">Distances of the first stops.</param>
+    /// <param name="shown">Called with what the Guests show.</param>
+    /// <param name="stopsBetweenMemory">For small steps behind these: how many there are from one comparison of memory to the next; 0 for random steps.</param>
+    /// <param name="traceFrom">The stop after which the interpreter says what it does.</param>
+    private Attempt Try(IReadOnlyList<long> distances, Action<string>? shown, int stopsBetweenMemory = 0, long traceFrom = long.MaxValue)
     {
+        bool smallSteps = stopsBetweenMemory > 0;
         var random = new Random(seed);
         long start = random.NextInt64(1, 1_000_000_000_000);
-        string[] lines = [.. Enumerable.Repeat(Workload.Lines, Rounds).SelectMany(static lines => lines)];
+        string[] lines = [.. Enumerable.Repeat(Thorough ? Workload.Long : Workload.Short, Rounds).SelectMany(static lines => lines)];
         using var leader = new SteppedGuest(options, new ProcessorOptions { Engine = EngineKind.Translator, TranslateAfter = TranslateAfter },
             start, new TypedConsole(lines, shown));
         using var follower = new SteppedGuest(options, new ProcessorOptions { Engine = EngineKind.Interpreter, StopsExactly = true },
@@ -95,22 +105,20 @@ public sealed class LockStepRun(string kernel, string initrd, int seed)
             attempt.Distances.Add(distance);
             bool lives = leader.RunTo(leader.Processor.CompletedInstructions + distance);
             bool follows = traced ? follower.Trace(leader.Stop, () => attempt.NoteInstruction(follower)) : follower.RunTo(leader.Stop);
+            Disturb?.Invoke(leader);
             bool ends = !lives || !follows || leader.Console.IsFinished || leader.Stop.Instructions >= Limit;
             string differences = Differences.OfProcessors(follower, leader);
             if (leader.Death != follower.Death)
             {
                 differences += $"  end: expected {follower.Death ?? "none"}, got {leader.Death ?? "none"}\n";
             }
-            bool comparesMemory = ends || differences.Length > 0 || (smallSteps ? stop >= distances.Count : leader.Stop.Instructions >= nextMemory);
+            bool comparesMemory = ends || differences.Length > 0 || stop + 1 == distances.Count || leader.Stop.Instructions >= nextMemory
+                || (smallSteps && stop >= distances.Count && (stop - distances.Count) % stopsBetweenMemory == 0);
             if (comparesMemory)
             {
                 attempt.MemoryComparisons++;
                 differences += Differences.OfMemory(follower, leader);
                 nextMemory = leader.Stop.Instructions + MemoryInterval;
-                if (!replays)
-                {
-                    Progress?.Invoke(leader.Stop.Instructions);
-                }
             }
             attempt.Differences = differences;
             bool givesUp = replays && stop >= distances.Count && leader.Stop.Instructions > attempt.Alike.Instructions + (2 * MemoryInterval);
