@@ -495,7 +495,7 @@ public sealed unsafe class MachineMemory : IDisposable
         // SAFETY: as in FrameAddress.
         unsafe
         {
-            return flags[frame] == 0;
+            return (flags[frame] & (HoldsCode | IsRom)) == 0;
         }
     }
 
