@@ -67,9 +67,13 @@ public sealed unsafe partial class Processor
             if (!hostExitPending)
             {
                 bool stepping = (state->SystemFlags & Eflags.Trap) != 0 || breakpointsArmed;
-                if (shadow || stepping)
+                if (stepping)
                 {
                     StepWithDebug();
+                }
+                else if (shadow)
+                {
+                    StepInShadow();
                 }
                 else
                 {
@@ -151,11 +155,40 @@ public sealed unsafe partial class Processor
         }
     }
 
-    private bool TryExecuteBlocks()
+    /// <summary>Executes the one instruction behind STI. A kernel does that often, so it comes from a decoded block.</summary>
+    private void StepInShadow()
+    {
+        state->SystemFlags &= ~Eflags.Resume;
+        if (!TryExecute(static cpu => cpu.TryExecuteFirstOfBlock()))
+        {
+            DeliverPendingException();
+        }
+    }
+
+    private bool TryExecuteFirstOfBlock()
+    {
+        // SAFETY: the block is used before anything can empty the cache.
+        unsafe
+        {
+            Block* block = FindBlock(null);
+            if (block == null)
+            {
+                return false;
+            }
+            context->InstructionCount += block->Count;
+            RunReference(block, 0, mayGoOn: false);
+            return true;
+        }
+    }
+
+    private bool TryExecuteBlocks() => TryExecute(static cpu =>
+        !(cpu.translator is not null ? cpu.ExecuteTranslated(cpu.translator) : cpu.options.StopsExactly ? cpu.ExecuteUpToStop() : cpu.ExecuteBlocks()));
+
+    private bool TryExecute(Func<Processor, bool> engine)
     {
         try
         {
-            return !(translator is not null ? ExecuteTranslated(translator) : options.StopsExactly ? ExecuteUpToStop() : ExecuteBlocks());
+            return engine(this);
         }
         catch (GuestFault)
         {

@@ -1,5 +1,6 @@
 // When a device's interrupt is taken, and when it waits.
 
+using System.Collections.Concurrent;
 using Lguest.X86.State;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -203,5 +204,130 @@ public sealed class InterruptTests
         m.State.Eflags = Eflags.Interrupt;
         m.Processor.StateChanged();
         Assert.Equal(SystemMachine.Done, m.Run(a => a.hlt()));
+    }
+
+    /// <summary>A controller with a queue of vectors, which are raised when they are asked for.</summary>
+    private sealed class Queue : IInterruptController
+    {
+        public ConcurrentQueue<byte> Vectors { get; } = new();
+
+        public bool TryAcknowledge(out byte vector) => Vectors.TryDequeue(out vector);
+    }
+
+    [Theory]
+    [InlineData(Engine.Blocks)]
+    [InlineData(Engine.Reference)]
+    public void AControllerIsAskedOnlyWhileInterruptsAreAllowed(Engine engine)
+    {
+        var controller = new Queue();
+        using var m = new SystemMachine(engine, controller: controller);
+        controller.Vectors.Enqueue(Timer);
+        controller.Vectors.Enqueue(Timer + 1);
+        m.Processor.SignalInterrupt();
+        m.Assemble(SystemMachine.Handlers + (16 * (Timer + 1)), a =>
+        {
+            a.inc(edx);
+            a.iretd();
+        });
+        Assert.Equal(Timer, m.Run(a =>
+        {
+            for (int i = 0; i < 100; i++)
+            {
+                a.inc(ecx);
+            }
+            a.sti();
+            a.inc(ecx);
+            a.inc(ecx);
+            a.hlt();
+        }));
+        Assert.Equal((101u, 1), (m[Register32.Ecx], controller.Vectors.Count));
+        m.Assemble(SystemMachine.Handlers + (16 * Timer) + 1, a => a.iretd());
+        Assert.Equal(SystemMachine.Done, m.RunAt(m.State.Eip));
+        Assert.Equal((102u, 1u), (m[Register32.Ecx], m[Register32.Edx]));
+    }
+
+    [Theory]
+    [InlineData(Engine.Blocks)]
+    [InlineData(Engine.Reference)]
+    public void AnInstructionInTheShadowOfStiFaultsAndCountsAsEver(Engine engine)
+    {
+        using var m = new SystemMachine(engine, paging: true);
+        m.Map(0x40_0000, 0, 0);
+        m.Processor.RequestInterrupt(Timer);
+        Assert.Equal(Vector.PageFault, m.Run(a =>
+        {
+            a.nop();
+            a.sti();
+            a.mov(eax, __dword_ptr[0x40_0000]);
+            a.inc(ecx);
+        }));
+        m.AssertFault(Vector.PageFault, 0, SystemMachine.Code + 2);
+        // NOP, STI and the HLT of the handler.
+        Assert.Equal((3L, 0u), (m.Processor.InstructionCount, m[Register32.Ecx]));
+        m.Map(0x40_0000, 0x40_0000, SystemMachine.All);
+        m.Assemble(SystemMachine.Handlers + (16 * Vector.PageFault) + 1, a =>
+        {
+            a.add(esp, 4);
+            a.iretd();
+        });
+        Assert.Equal(Timer, m.RunAt(m.State.Eip));
+        Assert.Equal(SystemMachine.Code + 2, m.Frame(0));
+    }
+
+    [Fact]
+    public void ADeviceInterruptsALoopThatWaitsForIt()
+    {
+        var controller = new Queue();
+        using var m = new SystemMachine(controller: controller);
+        Processor processor = m.Processor;
+        m.Assemble(SystemMachine.Handlers + (16 * Timer), a =>
+        {
+            a.inc(__dword_ptr[SystemMachine.Data]);
+            a.iretd();
+        });
+        var device = new Thread(() =>
+        {
+            Thread.Sleep(20);
+            controller.Vectors.Enqueue(Timer);
+            processor.SignalInterrupt();
+        });
+        device.Start();
+        Assert.Equal(SystemMachine.Done, m.Run(a =>
+        {
+            Iced.Intel.Label again = a.CreateLabel();
+            a.sti();
+            a.Label(ref again);
+            a.cmp(__dword_ptr[SystemMachine.Data], 0);
+            a.je(again);
+            a.hlt();
+        }));
+        device.Join();
+        Assert.Equal(1u, m.Memory.Read<uint>(SystemMachine.Data));
+    }
+
+    [Theory]
+    [InlineData(Engine.Blocks)]
+    [InlineData(Engine.Reference)]
+    public void ASleepingProcessorWakesInItsHandlerAndReturnsBehindHlt(Engine engine)
+    {
+        var controller = new Queue();
+        using var m = new SystemMachine(engine, controller: controller);
+        m.Assemble(SystemMachine.Handlers + (16 * Timer), a =>
+        {
+            a.mov(ebx, __dword_ptr[esp]);
+            a.iretd();
+        });
+        Assert.Equal(SystemMachine.Done, m.Run(a =>
+        {
+            a.sti();
+            a.hlt();
+            a.inc(ecx);
+            a.hlt();
+        }));
+        Assert.Equal((0u, SystemMachine.Code + 2), (m[Register32.Ecx], m.State.Eip));
+        controller.Vectors.Enqueue(Timer);
+        m.Processor.SignalInterrupt();
+        Assert.Equal(SystemMachine.Done, m.Continue());
+        Assert.Equal((1u, SystemMachine.Code + 2, SystemMachine.Code + 4), (m[Register32.Ecx], m[Register32.Ebx], m.State.Eip));
     }
 }

@@ -59,7 +59,7 @@ internal sealed class SystemMachine : IDisposable
 
     private const uint GateInterrupt32 = 0xE;
 
-    public SystemMachine(Engine engine = Engine.Blocks, bool hostRing = false, bool paging = false, nuint? codeCacheBytes = null, int? translateAfter = null)
+    public SystemMachine(Engine engine = Engine.Blocks, bool hostRing = false, bool paging = false, nuint? codeCacheBytes = null, int? translateAfter = null, IInterruptController? controller = null)
     {
         Memory = new MachineMemory(0x4000, 1024);
         ProcessorOptions options = Differential.TestSettings.Processor(hostRing) with { TimeStampCounter = static () => 0x1_2345_6789 };
@@ -67,6 +67,7 @@ internal sealed class SystemMachine : IDisposable
         {
             CodeCacheBytes = codeCacheBytes ?? options.CodeCacheBytes,
             TranslateAfter = translateAfter ?? options.TranslateAfter,
+            InterruptController = controller,
         });
         State.Gdtr = new DescriptorTable { Base = Gdt, Limit = 0xFFF };
         State.Idtr = new DescriptorTable { Base = Idt, Limit = 0x7FF };
