@@ -14,15 +14,15 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
     /// <summary>The command line of 2007: every end of a Guest is exit status 1 and prints its reason (ABI 11 and 12.2).</summary>
     public bool IsOriginalForm { get; init; }
 
-    /// <summary>Builds the default Guest if it is not there, and runs it.</summary>
-    public async Task<int> RunDefaultGuestAsync()
+    /// <summary>Makes a Guest if it is not there, and runs it.</summary>
+    public async Task<int> RunAsync(GuestRecipe recipe)
     {
         DefaultGuest guest;
         using (var signals = new EndSignals())
         {
             try
             {
-                guest = await DefaultGuest.PrepareAsync(signals.Token);
+                guest = await DefaultGuest.PrepareAsync(recipe, signals.Token);
             }
             catch (OperationCanceledException) when (signals.ExitStatus is int status)
             {

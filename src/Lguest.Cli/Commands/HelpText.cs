@@ -9,16 +9,22 @@ internal static class HelpText
 
         Usage:
           lguest                                 boot the default Guest to a shell in this terminal
+          lguest debian [options]                boot Debian's own i686 kernel, unmodified, on a PC
           lguest run [options]                   boot a kernel of your choice
           lguest [options] <megabytes> <kernel> [kernel arguments...]
                                                  the original command line of 2007
           lguest tour [chapter]                  explain this program by its own sources
 
-        Options of 'lguest run':
-          --kernel FILE      i386 vmlinux or bzImage with CONFIG_LGUEST_GUEST; the default Guest's without it
+        Options of 'lguest run' and 'lguest debian':
+          --platform NAME    lguest (the default), or pc for kernels that know nothing of lguest
+          --kernel FILE      i386 vmlinux or bzImage, for lguest with CONFIG_LGUEST_GUEST; the default Guest's without it
+          --multiboot FILE   i386 multiboot program, on a PC; port E9h prints, port F4h exits with 2V+1
+          --rom FILE         ROM image, on a PC, started as after a reset
+          --distro debian    as 'lguest debian'
+          --trace-port PORT  print what a PC's Guest writes to a port, such as 0x190; repeatable
           --initrd FILE      initial RAM disk
-          --memory SIZE      Guest memory, such as 64M (the default) or 1G; a plain number is megabytes
-          --cmdline TEXT     kernel command line
+          --memory SIZE      Guest memory, such as 64M (the default; a PC has 256M) or 1G; a plain number is megabytes
+          --cmdline TEXT     kernel command line (or --append)
           --engine NAME      auto (the default) or interpreter
           --block FILE[,readonly|,snapshot]
                              disk: a raw image or a block device; repeatable. A snapshot forgets what was written
@@ -47,11 +53,13 @@ internal static class HelpText
                (original form: any end of the Guest, as in 2007)
           2    Ctrl-C three times
           128+n  ended by signal n
+          a test program on a PC chooses its own by port F4h
 
         Examples:
           lguest
           echo 'uname -a; poweroff -f' | lguest
           lguest run --kernel vmlinux --initrd initramfs.cpio --memory 128M --cmdline "loglevel=3"
+          lguest debian --block disk.img --net user
           lguest --initrd=initramfs.cpio 64 vmlinux loglevel=3
 
         """;

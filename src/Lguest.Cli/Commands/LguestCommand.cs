@@ -1,5 +1,5 @@
 // `lguest` itself. Without a word it boots the default Guest; with words it is the command of 2007, which takes the megabytes and the
-// kernel as its first two (ABI 11). `run` and `tour` are words of ours only when they come first, so that the original form may hand them to a
+// kernel as its first two (ABI 11). `run`, `debian` and `tour` are words of ours only when they come first, so that the original form may hand them to a
 // kernel.
 
 using System.CommandLine;
@@ -35,6 +35,11 @@ internal static class LguestCommand
         {
             root.Subcommands.Add(TourCommand.Create());
         }
+        else if (args is ["debian", ..])
+        {
+            // The same as `run --distro debian`, with all of run's options.
+            root.Subcommands.Add(RunCommand.Create("debian", isDebian: true));
+        }
 
         ParseResult parsed = root.Parse(args, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
         if (parsed.Errors.Count > 0)
@@ -54,7 +59,7 @@ internal static class LguestCommand
         bool verbose = parsed.GetValue(Verbose);
         if (words.Length == 0 && initrd == null && devices.Count == 0)
         {
-            return new GuestSession(new MachineOptions { Kernel = "" }, verbose).RunDefaultGuestAsync();
+            return new GuestSession(new MachineOptions { Kernel = "" }, verbose).RunAsync(GuestRecipe.Default);
         }
         if (words.Length < 2)
         {

@@ -10,8 +10,18 @@ internal static class RunCommand
 {
     private const long DefaultMemory = 64 << 20;
 
-    public static Command Create()
+    // Debian's kernel alone needs some 40 MiB to start.
+    private const long DefaultPcMemory = 256 << 20;
+
+    // A PC without a screen has its console at the serial port, and a kernel wants to be told.
+    private const string DebianCommandLine = "console=ttyS0";
+
+    /// <summary>Makes the command.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="isDebian">Boots Debian's kernel, as with <c>--distro debian</c>.</param>
+    public static Command Create(string name = "run", bool isDebian = false)
     {
+        var distribution = new Option<string>("--distro") { Description = "Boots an unmodified kernel of a distribution on a PC: debian.", HelpName = "NAME" };
         var kernel = new Option<string>("--kernel") { Description = "i386 vmlinux or bzImage with CONFIG_LGUEST_GUEST; the default Guest's without it.", HelpName = "FILE" };
         var multiboot = new Option<string>("--multiboot") { Description = "i386 program with a multiboot header, on a PC.", HelpName = "FILE" };
         var rom = new Option<string>("--rom") { Description = "ROM image, on a PC.", HelpName = "FILE" };
@@ -28,7 +38,6 @@ internal static class RunCommand
             Description = "Guest memory, such as 64M or 1G; a plain number is megabytes.",
             HelpName = "SIZE",
             CustomParser = ParseMemory,
-            DefaultValueFactory = static _ => DefaultMemory,
         };
         var commandLine = new Option<string>("--cmdline", "--append") { Description = "Kernel command line.", HelpName = "TEXT", DefaultValueFactory = static _ => "" };
         var engine = new Option<Engine>("--engine")
@@ -39,9 +48,9 @@ internal static class RunCommand
         };
         var verbose = new Option<bool>("--verbose", "-v") { Description = "Print setup and traffic details on standard output." };
         var devices = new DeviceArguments();
-        var command = new Command("run", "Boots a kernel of your choice.") 
+        var command = new Command(name, "Boots a kernel of your choice.") 
         {
-            platform, kernel, multiboot, rom, initrd, memory, commandLine, engine, tracedPorts, verbose,
+            distribution, platform, kernel, multiboot, rom, initrd, memory, commandLine, engine, tracedPorts, verbose,
         };
         foreach (Option option in devices.Options)
         {
@@ -50,7 +59,11 @@ internal static class RunCommand
         command.SetAction((parsed, _) =>
         {
             (string image, ImageFormat format) = ChooseImage(parsed.GetValue(kernel), parsed.GetValue(multiboot), parsed.GetValue(rom));
-            MachinePlatform wanted = ChoosePlatform(parsed.GetResult(platform) == null ? null : parsed.GetValue(platform), image, format);
+            bool wantsDebian = WantsDebian(isDebian ? "debian" : parsed.GetValue(distribution), image);
+            MachinePlatform wanted = wantsDebian
+                ? MachinePlatform.Pc
+                : ChoosePlatform(parsed.GetResult(platform) == null ? null : parsed.GetValue(platform), image, format);
+            string words = parsed.GetValue(commandLine)!;
             var options = new MachineOptions
             {
                 Platform = wanted,
@@ -58,16 +71,24 @@ internal static class RunCommand
                 ImageFormat = format,
                 TracedPorts = parsed.GetValue(tracedPorts) ?? [],
                 Initrd = parsed.GetValue(initrd),
-                MemoryBytes = parsed.GetValue(memory),
-                CommandLine = parsed.GetValue(commandLine)!,
+                MemoryBytes = parsed.GetResult(memory) != null ? parsed.GetValue(memory) : wanted == MachinePlatform.Pc ? DefaultPcMemory : DefaultMemory,
+                CommandLine = wantsDebian ? $"{DebianCommandLine} {words}".TrimEnd() : words,
                 Engine = parsed.GetValue(engine),
                 Devices = devices.Read(parsed),
             };
             var session = new GuestSession(options, parsed.GetValue(verbose));
-            return image.Length == 0 ? session.RunDefaultGuestAsync() : session.RunAsync();
+            return image.Length > 0 ? session.RunAsync() : session.RunAsync(wantsDebian ? GuestRecipe.Debian : GuestRecipe.Default);
         });
         return command;
     }
+
+    private static bool WantsDebian(string? distribution, string image) => distribution switch
+    {
+        null => false,
+        "debian" when image.Length == 0 => true,
+        "debian" => throw new CommandException("--distro brings its own kernel: leave --kernel, --multiboot and --rom away"),
+        _ => throw new CommandException($"there is no distribution {distribution}: debian is known"),
+    };
 
     private static (string Image, ImageFormat Format) ChooseImage(string? kernel, string? multiboot, string? rom)
     {
