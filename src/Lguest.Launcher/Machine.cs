@@ -10,6 +10,7 @@
 // It builds a machine first, and then stands at the Guest's side for its whole life, serving its devices whenever the Host comes back
 // from running it. That part differs between the platforms and is a GuestRunner; what all machines have in common is here. :*
 
+using Lguest.Launcher.Pc;
 using Lguest.X86;
 using Microsoft.Extensions.Logging;
 

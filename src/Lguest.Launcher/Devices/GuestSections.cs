@@ -10,6 +10,10 @@ namespace Lguest.Launcher.Devices;
 /// <param name="Length">Bytes, which all belong to the Guest.</param>
 internal readonly record struct GuestSection(uint Address, uint Length);
 
+// L:208 Before the devices, what they all do with a Guest's memory. A list that a Guest sends names pieces of it: an address and a length
+// each, wherever its pages happen to be. To a device they are one run of bytes, which it fills or empties, and here that run is made.
+// Whoever made the list has checked every piece, so nothing is checked a second time; bytes are found, counted and moved, and pieces
+// that lie behind one another in our own memory go to a file or a socket in one system call. :*
 /// <summary>Pieces of Guest memory, in order, as one run of bytes.</summary>
 internal readonly ref struct GuestSections
 {

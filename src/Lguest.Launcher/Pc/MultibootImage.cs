@@ -1,9 +1,10 @@
 // A program by the Multiboot Specification: an ELF file, or any file whose multiboot header says itself where its bytes belong.
 
 using System.Buffers.Binary;
+using Lguest.Launcher.Images;
 using Lguest.Pc.Boot;
 
-namespace Lguest.Launcher.Images;
+namespace Lguest.Launcher.Pc;
 
 internal static class MultibootImage
 {

@@ -10,7 +10,7 @@ using Lguest.X86.Memory;
 using Lguest.X86.State;
 using Microsoft.Extensions.Logging;
 
-namespace Lguest.Launcher;
+namespace Lguest.Launcher.Pc;
 
 /// <summary>Runs a Guest that knows nothing of us.</summary>
 internal sealed partial class PcRunner : GuestRunner

@@ -3,11 +3,12 @@
 // loader does its work in the Guest.
 
 using System.Buffers.Binary;
+using Lguest.Launcher.Images;
 using Lguest.Pc.Boot;
 using Lguest.Platform;
 using Lguest.X86.Memory;
 
-namespace Lguest.Launcher.Images;
+namespace Lguest.Launcher.Pc;
 
 /// <summary>A kernel by the Linux boot protocol.</summary>
 internal sealed class LinuxImage : IDisposable

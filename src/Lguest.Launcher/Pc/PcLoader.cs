@@ -7,7 +7,7 @@ using Lguest.Pc.Boot;
 using Lguest.X86;
 using Lguest.X86.Memory;
 
-namespace Lguest.Launcher;
+namespace Lguest.Launcher.Pc;
 
 /// <summary>A machine's memory with an image in it, and how to begin.</summary>
 /// <param name="Memory">The memory.</param>

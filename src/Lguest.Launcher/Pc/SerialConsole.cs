@@ -4,7 +4,7 @@
 using Lguest.Launcher.Devices;
 using Lguest.Pc.Board;
 
-namespace Lguest.Launcher;
+namespace Lguest.Launcher.Pc;
 
 /// <summary>Connects a serial port with the machine's console streams.</summary>
 /// <param name="input">What the user types.</param>
