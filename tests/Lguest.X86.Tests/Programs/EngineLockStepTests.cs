@@ -112,33 +112,6 @@ public sealed class EngineLockStepTests : IDisposable
         Assert.Equal("", Differences(program, new byte[RandomProgram.DataSize], new NativeState(), paging));
     }
 
-    [Fact]
-    public void TheX87RemembersTheSelectorThatItsOperandWasReachedBy()
-    {
-        var program = new RandomProgram(
-            new ProgramOptions { FloatingPoint = true },
-            0x1_0F00,
-            [
-                new Statement((a, _) =>
-                {
-                    a.mov(ebx, RandomProgram.Data);
-                    a.fld1();
-                    for (int i = 0; i < 2; i++)
-                    {
-                        a.mov(eax, ProgramMachine.FsSelector);
-                        a.mov(fs, eax);
-                        a.fld(__dword_ptr.fs[ebx]);
-                        a.mov(eax, ProgramMachine.DataSelector);
-                        a.mov(fs, eax);
-                    }
-                }),
-            ]);
-        Assert.Equal("", Differences(program, new byte[RandomProgram.DataSize], new NativeState { ValidTags = 0xFF }, paging: true));
-        (ProgramMachine engine, ProgramMachine reference) = MachinesFor(paging: true);
-        Assert.Equal(ProgramMachine.FsSelector, reference.State.Fpu.LastDataSelector);
-        Assert.Equal(ProgramMachine.FsSelector, engine.State.Fpu.LastDataSelector);
-    }
-
     public void Dispose()
     {
         foreach ((ProgramMachine engine, ProgramMachine reference) in machines.Values)
