@@ -15,6 +15,7 @@ internal sealed class DeviceArguments
         (new("--net") { Description = "Network without privilege: user[,hostfwd=tcp:[ADDR]:PORT-[GUEST]:PORT]...", HelpName = "user" }, NetworkValues.ReadUser),
         (new("--tunnet") { Description = "Network with the host: an IPv4 address, or bridge:NAME.", HelpName = "ADDR" }, NetworkValues.ReadTap),
         (new("--sharenet") { Description = "Network with the Guests that name the same file.", HelpName = "FILE" }, static path => new SharedNetworkOptions(path)),
+        (new("--share") { Description = "Folder for a PC to mount by its tag (9p over virtio).", HelpName = "FOLDER:TAG[,readonly]" }, ShareArgument.Read),
     ];
 
     /// <summary>The options, for a command to take.</summary>
