@@ -33,6 +33,8 @@ internal static class HelpText
           --tunnet ADDR|bridge:NAME
                              network with the host by a TAP interface (needs CAP_NET_ADMIN); repeatable
           --sharenet FILE    network with the Guests that name the same file; repeatable
+          --share FOLDER:TAG[,readonly]
+                             folder for a Guest on a PC to mount: mount -t 9p -o trans=virtio TAG /mnt; repeatable
           -v, --verbose      print setup and traffic details on standard output
 
         Options of the original form:

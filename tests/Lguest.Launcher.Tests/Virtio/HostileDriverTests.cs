@@ -101,11 +101,12 @@ public class HostileDriverTests
                 return (new VirtioBlockDevice(new GuestDisk(disk, "disk", NullLogger.Instance), "disk"), static () => { });
             default:
                 var outside = new LoopBackEnd { Completes = true };
-                return (new VirtioNetworkDevice(outside, new byte[6]), () =>
+                void Receive()
                 {
                     outside.Sent.Clear();
                     outside.Input.TryAdd(new byte[random.Next(14, 1515)]);
-                });
+                }
+                return (new VirtioNetworkDevice(outside, new byte[6]), Receive);
         }
     }
 
