@@ -17,21 +17,18 @@ internal sealed class BootedGuest : IAsyncDisposable
     private readonly Task<MachineResult> run;
     private int commands;
 
-    private BootedGuest(int mebibytes, string commandLine, IReadOnlyList<DeviceOptions> devices, Engine engine)
+    private BootedGuest(MachineOptions options)
     {
-        machine = new Machine(new MachineOptions
-        {
-            Kernel = DefaultGuest.Kernel,
-            Initrd = DefaultGuest.Initrd,
-            MemoryBytes = (long)mebibytes << 20,
-            CommandLine = commandLine,
-            Devices = devices,
-            Engine = engine,
-            ConsoleInput = keyboard.Reader.AsStream(),
-            ConsoleOutput = screen,
-        });
+        machine = new Machine(options with { ConsoleInput = keyboard.Reader.AsStream(), ConsoleOutput = screen });
         run = machine.RunAsync(TestContext.Current.CancellationToken);
     }
+
+    private static MachineOptions Default => new()
+    {
+        Kernel = DefaultGuest.Kernel,
+        Initrd = DefaultGuest.Initrd,
+        Engine = DefaultGuest.Engine,
+    };
 
     /// <summary>Everything that the Guest has written to its console.</summary>
     public string Screen => screen.Text;
@@ -41,10 +38,14 @@ internal sealed class BootedGuest : IAsyncDisposable
 
     /// <summary>Boots a Guest with devices besides its console.</summary>
     public static Task<BootedGuest> StartAsync(int mebibytes, string commandLine, params IReadOnlyList<DeviceOptions> devices) =>
-        StartAsync(new BootedGuest(mebibytes, commandLine, devices, DefaultGuest.Engine));
+        StartAsync(new BootedGuest(Default with { MemoryBytes = (long)mebibytes << 20, CommandLine = commandLine, Devices = devices }));
 
     /// <summary>Boots a Guest on an engine, whichever this run is about.</summary>
-    public static Task<BootedGuest> StartAsync(Engine engine) => StartAsync(new BootedGuest(64, "", [], engine));
+    public static Task<BootedGuest> StartAsync(Engine engine) => StartAsync(new BootedGuest(Default with { Engine = engine }));
+
+    /// <summary>Boots a Guest on a machine of any kind.</summary>
+    /// <param name="change">Makes it of the default one.</param>
+    public static Task<BootedGuest> StartAsync(Func<MachineOptions, MachineOptions> change) => StartAsync(new BootedGuest(change(Default)));
 
     private static async Task<BootedGuest> StartAsync(BootedGuest guest)
     {

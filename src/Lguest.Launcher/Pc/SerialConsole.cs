@@ -33,7 +33,7 @@ internal sealed class SerialConsole(ConsoleInput input, Stream? output) : ISeria
         }
         int length = count;
         count = 0;
-        output?.Write(buffer, 0, length);
+        output?.Write(buffer.AsSpan(0, length));
         output?.Flush();
     }
 
