@@ -1,4 +1,5 @@
-// Random programs of real mode against Unicorn: 16-bit and 32-bit operands and addresses, segments loaded on the way, far transfers.
+// Random programs of real mode against Unicorn: 16-bit and 32-bit operands and addresses, segments loaded on the way, far transfers. The
+// same programs then run in virtual-8086 mode, behind page tables and with IOPL 3, where they must not notice the difference.
 // Where Unicorn is more lenient than silicon - it checks no limit of 64 KiB - a program ends in a fault here and is not compared.
 
 using Iced.Intel;
@@ -16,6 +17,17 @@ public sealed class RealModeProgramTests : IDisposable
     private const uint DataStart = 0x2_0000;
     private const int DataLength = 0x5_0000;
     private const uint MemorySize = 0x11_0000;
+
+    private const uint Handler = 0x600;
+    private const uint Gdt = 0x1000;
+    private const uint Idt = 0x1800;
+    private const uint Tss = 0x3000;
+    private const uint Directory = 0x4000;
+    private const uint Table = 0x5000;
+    private const uint Stack0 = 0x7000;
+    private const ushort Code0 = 8;
+    private const ushort Data0 = 16;
+    private const ushort Task = 24;
 
     private static readonly ushort[] DataSegments = [0x2000, 0x3000, 0x4801, 0x2FFF];
     private static readonly AssemblerRegister16[] Words = [ax, bx, dx, si, di, bp];
@@ -40,7 +52,7 @@ public sealed class RealModeProgramTests : IDisposable
             random.NextBytes(data);
             uint[] registers = [.. Enumerable.Range(0, 8).Select(_ => (uint)random.Next())];
             registers[(int)Register32.Esp] = 0x8000u + (uint)random.Next(0, 0x1000);
-            uint eflags = (uint)random.Next() & Eflags.Status;
+            uint eflags = ((uint)random.Next() & Eflags.Status) | Eflags.IoPrivilege | Eflags.AlwaysOne;
             string ours = RunHere(code, data, registers, eflags, end, out byte[] memory);
             if (ours.Length == 0)
             {
@@ -53,6 +65,9 @@ public sealed class RealModeProgramTests : IDisposable
             string where = $"{TestSettings.Description}, program {round}\n{Listing(code)}";
             Assert.True(ours == theirs, $"{where}\nhere    {ours}\nUnicorn {theirs}");
             Assert.True(different == DataLength, $"{where}\nmemory differs at {DataStart + different:x}");
+            string inVirtualMode = RunVirtual(code, data, registers, eflags, end);
+            Assert.True(ours == inVirtualMode, $"{where}\nreal    {ours}\nvirtual {inVirtualMode}");
+            Assert.True(memory.AsSpan().SequenceEqual(machine.Read(DataStart, DataLength)), $"{where}\nmemory differs in virtual-8086 mode");
         }
         Assert.True(compared > rounds * 3 / 4, $"only {compared} of {rounds} programs ended");
     }
@@ -95,6 +110,64 @@ public sealed class RealModeProgramTests : IDisposable
         return Describe(i => s.General[i], i => s.Segments[i].Selector, s.Eflags);
     }
 
+    private string RunVirtual(byte[] code, byte[] data, uint[] registers, uint eflags, uint end)
+    {
+        machine.Memory.Write(Start, code);
+        machine.Memory.Write(DataStart, data);
+        MakeTables();
+        machine.Processor.ResetToRealMode();
+        ref CpuState state = ref machine.State;
+        state.Gdtr = new DescriptorTable { Base = Gdt, Limit = 31 };
+        state.Idtr = new DescriptorTable { Base = Idt, Limit = 0xFF };
+        state.Cr3 = Directory;
+        machine.Processor.CurrentAddressSpace.Directory = Directory;
+        machine.Processor.SetCr0(Cr0.ProtectionEnable | Cr0.ExtensionType | Cr0.NumericError | Cr0.Paging | Cr0.WriteProtect);
+        state.TaskRegister = new Segment { Selector = Task, Base = Tss, Limit = 0x67, Attributes = 0x8B00 };
+        for (int i = 0; i < 8; i++)
+        {
+            state.General[i] = registers[i];
+        }
+        state.Eflags = eflags | Eflags.Virtual8086;
+        machine.Processor.SetPrivilegeLevel(3);
+        for (int i = 0; i < 6; i++)
+        {
+            machine.Processor.LoadSegment((SegmentName)i, InitialSelector((SegmentName)i));
+        }
+        state.Eip = Start;
+        ProcessorExit exit = machine.Processor.Run();
+
+        // HLT has faulted to the handler: error code, EIP, CS, EFLAGS, ESP, and SS, ES, DS, FS, GS.
+        uint[] frame = [.. Enumerable.Range(0, 10).Select(i => machine.Memory.Read<uint>(Stack0 - 40 + ((uint)i * 4)))];
+        if (exit.Kind != ExitKind.Halt || state.Eip != Handler + 1 || (frame[2] * 16) + frame[1] != end)
+        {
+            return $"{exit} at {state.Eip:x}, frame {string.Join(' ', frame.Select(word => $"{word:x}"))}";
+        }
+        CpuState after = machine.State;
+        int[] places = [6, 2, 5, 7, 8, 9];
+        return Describe(i => i == (int)Register32.Esp ? frame[4] : after.General[i], i => (ushort)frame[places[i]], frame[3]);
+    }
+
+    private void MakeTables()
+    {
+        ulong[] descriptors = [0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0];
+        for (uint i = 0; i < descriptors.Length; i++)
+        {
+            machine.Memory.Write(Gdt + (i * 8), descriptors[i]);
+        }
+        for (uint vector = 0; vector < 32; vector++)
+        {
+            machine.Memory.Write(Idt + (vector * 8), 0x0000_8E00_0000_0000ul | ((ulong)Code0 << 16) | Handler);
+        }
+        machine.Memory.Write(Handler, (byte)0xF4);
+        machine.Memory.Write(Tss + 4, Stack0);
+        machine.Memory.Write(Tss + 8, (uint)Data0);
+        machine.Memory.Write(Directory, Table | 7);
+        for (uint page = 0; page < 0x400; page++)
+        {
+            machine.Memory.Write(Table + (page * 4), (page << 12) | 7);
+        }
+    }
+
     private string RunUnicorn(byte[] code, byte[] data, uint[] registers, uint eflags, uint end)
     {
         unicorn.Reset();
@@ -108,7 +181,7 @@ public sealed class RealModeProgramTests : IDisposable
         {
             unicorn.LoadSegment((SegmentName)i, InitialSelector((SegmentName)i));
         }
-        unicorn.Eflags = eflags | Eflags.AlwaysOne;
+        unicorn.Eflags = eflags;
         unicorn.Eip = Start;
         Unicorn.Outcome outcome = unicorn.Run(1_000_000, end);
         return outcome.Completed
