@@ -135,6 +135,27 @@ public sealed unsafe partial class Processor
                             }
                         }
                         break;
+                    case CodeExit.RunMiss:
+                        uint operand = context->Address + record.Offset;
+                        if ((context->Address & 0xFFF) + record.Size <= MachineMemory.FrameSize)
+                        {
+                            long flushes = code.Flushes;
+                            bool filled = TryFillData(currentTlb, operand, record.Writes, out _);
+                            if (!filled || flushes != code.Flushes)
+                            {
+                                BringHome(code);
+                                LeaveAt(record.Block, record.Instruction);
+                                return filled ? TranslatedEnd.Interpret : TranslatedEnd.Fault;
+                            }
+                            TlbEntry* found = Entry(currentTlb.Data, operand);
+                            if ((record.RunWrites ? found->WriteTag : found->ReadTag) == (operand & PageMask))
+                            {
+                                entry = record.Retry;
+                                continue;
+                            }
+                        }
+                        code.NoteSharingMiss(record.Block, InstructionOf(record.Block, 0));
+                        break;
                     case CodeExit.Attention:
                         BringHome(code);
                         LeaveAt(record.Block, record.Instruction);

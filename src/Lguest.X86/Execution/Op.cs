@@ -128,6 +128,9 @@ internal unsafe struct Block
     /// <summary>Number of operations.</summary>
     public int OpCount;
 
+    /// <summary>How often translated code missed a run of bytes that it shares a probe for.</summary>
+    public int SharingMisses;
+
     /// <summary>Block behind the taken branch, once known.</summary>
     public Block* Taken;
 

@@ -53,10 +53,13 @@ internal unsafe struct EngineContext
     /// <summary>Translations with supervisor rights, which descriptors are read with.</summary>
     public Memory.TlbEntry* SupervisorTlb;
 
+    /// <summary>Host addresses of the runs of the block that runs; see <see cref="SharedRun"/>.</summary>
+    public RunAddresses Runs;
+
     /// <summary>Nothing: with it, what follows is at a multiple of 16 bytes.</summary>
     public ulong Padding;
 
-    /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 96, so that it is aligned to 16 bytes.</summary>
+    /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 160, so that it is aligned to 16 bytes.</summary>
     public FloatImage Image;
 
     /// <summary>The architectural state.</summary>
@@ -67,6 +70,13 @@ internal unsafe struct EngineContext
 
     /// <summary>There has been no such instruction.</summary>
     public const uint NoX87 = uint.MaxValue;
+}
+
+/// <summary>One word for each run of a block.</summary>
+[InlineArray(SharedRuns.Limit)]
+internal struct RunAddresses
+{
+    private ulong first;
 }
 
 /// <summary>Floating-point units of the host that hold the Guest's values.</summary>
@@ -140,7 +150,7 @@ internal struct LoadedDescriptors
 internal static class ContextLayout
 {
     public static readonly int AttentionAt, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State,
-        FloatLive, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SupervisorTlb, Descriptors,
+        FloatLive, Runs, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SupervisorTlb, Descriptors,
         PrivilegeLevel, GdtBase, GdtLimit;
 
     static ContextLayout()
@@ -162,6 +172,7 @@ internal static class ContextLayout
             LastX87Eip = (int)((byte*)&context.LastX87Eip - start);
             LastX87Segment = (int)((byte*)&context.LastX87Segment - start);
             LastX87Operand = (int)((byte*)&context.LastX87Operand - start);
+            Runs = (int)((byte*)&context.Runs - start);
             Image = (int)((byte*)&context.Image - start);
             System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
             HostMxcsr = (int)((byte*)&context.HostMxcsr - start);

@@ -14,6 +14,9 @@ internal enum CodeExit : byte
     /// <summary>The soft-TLB does not allow to write the page without notice.</summary>
     WriteMiss,
 
+    /// <summary>The soft-TLB does not allow a run of bytes that a block shares a probe for.</summary>
+    RunMiss,
+
     /// <summary>An instruction that only its reference handler executes.</summary>
     Reference,
 
@@ -53,8 +56,14 @@ internal unsafe struct ExitRecord
     /// <summary>The instruction's reference handler works on the floating-point state.</summary>
     public bool TouchesFloat;
 
-    /// <summary>Misses: bytes of the operand.</summary>
-    public byte Size;
+    /// <summary>Misses: bytes of the operand, or of the run.</summary>
+    public ushort Size;
+
+    /// <summary>Misses of runs: where in the run the operand is.</summary>
+    public ushort Offset;
+
+    /// <summary>Misses of runs: the operand is written; the run is.</summary>
+    public bool Writes, RunWrites;
 
     /// <summary>Links: the code there takes the flags saved rather than native.</summary>
     public bool FlagsSaved;

@@ -27,13 +27,13 @@ internal sealed unsafe partial class Translator
         }
         hot.Instruction(4, 0xC7, 0, to);
         hot.DoubleWord((int)i.GetImmediate(0));
-        MoveStackPointer(HostOperand.At(LinearAddress, 0));
+        MoveStackPointer(HostOperand.At(GuestEsp, -4));
     }
 
     private void WritePushed(in HostOperand to, HostRegister value)
     {
         hot.Store(to, value);
-        MoveStackPointer(HostOperand.At(LinearAddress, 0));
+        MoveStackPointer(HostOperand.At(GuestEsp, -4));
     }
 
     private void MoveStackPointer(in HostOperand address)
@@ -49,7 +49,7 @@ internal sealed unsafe partial class Translator
         BeforeWrite(to);
         if (to != GuestEsp)
         {
-            MoveStackPointer(HostOperand.At(LinearAddress, 4));
+            MoveStackPointer(HostOperand.At(GuestEsp, 4));
         }
         hot.Load(to, from);
     }
@@ -57,7 +57,7 @@ internal sealed unsafe partial class Translator
     private void WriteLeaveInstruction()
     {
         HostOperand from = FindStack(HostRegister.Rbp, 0, false);
-        MoveStackPointer(HostOperand.At(LinearAddress, 4));
+        MoveStackPointer(HostOperand.At(HostRegister.Rbp, 4));
         BeforeWrite(HostRegister.Rbp);
         hot.Load(HostRegister.Rbp, from);
     }
@@ -118,14 +118,14 @@ internal sealed unsafe partial class Translator
         HostOperand to = FindStack(GuestEsp, -4, true);
         hot.Instruction(4, 0xC7, 0, to);
         hot.DoubleWord((int)i.NextIP32);
-        MoveStackPointer(HostOperand.At(LinearAddress, 0));
+        MoveStackPointer(HostOperand.At(GuestEsp, -4));
     }
 
     private void WriteReturn(in Instruction i)
     {
         HostOperand from = FindStack(GuestEsp, 0, false);
         int released = i.OpCount == 1 ? i.Immediate16 : 0;
-        MoveStackPointer(HostOperand.At(LinearAddress, 4 + released));
+        MoveStackPointer(HostOperand.At(GuestEsp, 4 + released));
         hot.Load(LinearAddress, from);
         WriteIndirect();
     }

@@ -73,7 +73,7 @@ internal sealed unsafe partial class Translator
         OpCodeInfo code = i.Code.ToOpCode();
         if (InlineForms.HasMemory(i))
         {
-            HostOperand memory = Find(i, i.MemorySize.GetSize(), i.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp);
+            HostOperand memory = FindAlone(i, i.MemorySize.GetSize(), i.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp);
             hot.Store(HostOperand.At(Context, ContextLayout.LastX87Operand), LinearAddress);
             hot.Instruction(4, (int)code.OpCode, code.GroupIndex, memory);
             lastX87Segment = i.MemorySegment;
@@ -127,6 +127,7 @@ internal sealed unsafe partial class Translator
                 return;
             case Mnemonic.Fldcw:
                 HostOperand word = Find(i, 2, false);
+                flags.BeforeClobber();
                 hot.Instruction(4, 0x0FB7, (int)Temporary, word);
                 hot.Instruction(4, 0xF7, 2, Temporary);
                 hot.TestImmediate(4, Temporary, allMasked);

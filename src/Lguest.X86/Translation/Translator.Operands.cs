@@ -49,11 +49,25 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Finds the memory operand; afterwards it is what the returned operand says, and the host's flags are spoiled.</summary>
+    /// <summary>Finds the memory operand; afterwards it is what the returned operand says, and the host's flags may be spoiled.</summary>
     /// <param name="i">The instruction.</param>
     /// <param name="size">Bytes.</param>
     /// <param name="write">It will be written, too.</param>
     private HostOperand Find(in Instruction i, int size, bool write)
+    {
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            if (runs.Find(current, in i, size, write, out int offset) is >= 0 and int run && MayShare(run))
+            {
+                return FindShared(run, offset, EffectiveAddress(i), write);
+            }
+            return FindAlone(i, size, write);
+        }
+    }
+
+    /// <summary>The same, without help from other accesses: the linear address is in R10.</summary>
+    private HostOperand FindAlone(in Instruction i, int size, bool write)
     {
         // SAFETY: the address is only kept.
         unsafe
@@ -78,12 +92,17 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Finds the memory at a register plus a displacement in the stack segment.</summary>
+    /// <summary>Finds the memory at ESP or EBP plus a displacement in the stack segment.</summary>
     private HostOperand FindStack(HostRegister register, int displacement, bool write)
     {
         // SAFETY: the address is only kept.
         unsafe
         {
+            Register32 name = register == GuestEsp ? Register32.Esp : Register32.Ebp;
+            if (runs.Find(current, name, displacement, write, out int offset) is >= 0 and int run && MayShare(run))
+            {
+                return FindShared(run, offset, HostOperand.At(register, displacement), write);
+            }
             flags.BeforeClobber();
             byte* retry = hot.Cursor;
             hot.LoadAddress(LinearAddress, HostOperand.At(register, displacement));
@@ -93,6 +112,48 @@ internal sealed unsafe partial class Translator
 
     /// <summary>The soft-TLB's question for the address in R10: does the entry's tag name the page of the operand's last byte?</summary>
     private HostOperand FindLinear(byte* retry, int size, bool write)
+    {
+        int record = WriteProbe(retry, size, write, write ? CodeExit.WriteMiss : CodeExit.ReadMiss);
+        records[record].Size = (ushort)size;
+        return HostOperand.At(HostBase, LinearAddress);
+    }
+
+    /// <summary>A run can be found here, or has been: whoever comes back behind this instruction must have come past its probe.</summary>
+    private bool MayShare(int run) => runs[run].IsFound || recordCount == firstRecord;
+
+    /// <summary>Finds an operand in a run: the first time by a probe for all of it, then by what that found.</summary>
+    private HostOperand FindShared(int number, int offset, HostOperand address, bool write)
+    {
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            ref SharedRun run = ref runs[number];
+            HostOperand found = HostOperand.At(Context, ContextLayout.Runs + (number * sizeof(ulong)));
+            if (run.IsFound)
+            {
+                hot.Load(HostBase, found, 8);
+            }
+            else
+            {
+                flags.BeforeClobber();
+                byte* retry = hot.Cursor;
+                hot.LoadAddress(LinearAddress, address with { Displacement = address.Displacement - offset });
+                int record = WriteProbe(retry, run.High - run.Low, run.Writes, CodeExit.RunMiss);
+                records[record].Size = (ushort)(run.High - run.Low);
+                records[record].Offset = (ushort)offset;
+                records[record].Writes = write;
+                records[record].RunWrites = run.Writes;
+                hot.LoadAddress(HostBase, HostOperand.At(HostBase, LinearAddress), 8);
+                hot.Store(found, HostBase, 8);
+                run.IsFound = true;
+            }
+            return HostOperand.At(HostBase, offset);
+        }
+    }
+
+    /// <summary>Asks the soft-TLB for bytes from the address in R10 on; then R11 is what to add to it.</summary>
+    /// <returns>Number of the record of a miss.</returns>
+    private int WriteProbe(byte* retry, int size, bool write, CodeExit miss)
     {
         // SAFETY: the addresses are only kept and subtracted. The code reads an entry of the soft-TLB, whose index it has cut to size.
         unsafe
@@ -113,12 +174,11 @@ internal sealed unsafe partial class Translator
             hot.ArithmeticImmediate(Alu.And, 4, HostBase, entryMask);
             hot.Arithmetic(Alu.Compare, 4, Temporary, HostOperand.At(Tlb, HostBase, 0, write ? TlbEntry.WriteTagOffset : 0));
             hot.JumpIf(HostCondition.NotEqual, cold.Cursor);
-            int record = NewRecord(write ? CodeExit.WriteMiss : CodeExit.ReadMiss);
+            int record = NewRecord(miss);
             records[record].Retry = (nint)retry + arena.WriteToRun;
-            records[record].Size = (byte)size;
             WriteExit(cold, record, flags.Places);
             hot.Load(HostBase, HostOperand.At(Tlb, HostBase, 0, TlbEntry.AddendOffset), 8);
-            return HostOperand.At(HostBase, LinearAddress);
+            return record;
         }
     }
 

@@ -27,7 +27,6 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            flags.BeforeClobber();
             hot.Instruction(4, 0x0FB7, (int)Temporary, Map(i.Op1Register));
         }
         WriteLoadSegment((SegmentName)(i.Op0Register - Register.ES));
@@ -46,6 +45,7 @@ internal sealed unsafe partial class Translator
             // The x87 wants the selector that its last operand was reached by, not the new one.
             NoteX87(hot);
             ForgetX87();
+            flags.BeforeClobber();
             hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.LastX87Segment), (int)name);
             WriteCallIf(HostCondition.Equal);
             hot.Byte(0xE8);

@@ -37,6 +37,9 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <summary>The least that an exit takes of the cold stream: a number and a jump.</summary>
     private const int BytesOfExit = 11;
 
+    /// <summary>Misses after which a block shares no probes any more.</summary>
+    private const int MostSharingMisses = 32;
+
     /// <summary>More exits than one block can have.</summary>
     private const int RecordsOfBlock = 1024;
 
@@ -44,6 +47,7 @@ internal sealed unsafe partial class Translator : IDisposable
     private readonly Emitter hot;
     private readonly Emitter cold;
     private readonly FlagTracker flags;
+    private readonly SharedRuns runs = new();
     private readonly HostMemory jumpCacheMemory = new((nuint)(JumpCacheEntry.Count * sizeof(JumpCacheEntry)));
     private readonly InlineEffects[] effects = new InlineEffects[BlockDecoder.MaximumInstructions];
     private readonly bool[] neededAfter = new bool[BlockDecoder.MaximumInstructions];
@@ -56,6 +60,7 @@ internal sealed unsafe partial class Translator : IDisposable
     private Block* block;
     private DecodedInstruction* instructions;
     private int current;
+    private int firstRecord;
     private int pollAt;
     private bool touchesFloat;
     private byte* exitWithNativeFlags;
@@ -141,6 +146,7 @@ internal sealed unsafe partial class Translator : IDisposable
         unsafe
         {
             arena.Prepare();
+            bool again = source->EntrySaved != null;
             block = source;
             instructions = decoded;
             Analyse();
@@ -166,8 +172,11 @@ internal sealed unsafe partial class Translator : IDisposable
                 NoteX87(hot);
                 WriteEdge(block->EndEip);
             }
-            block->TranslatedNext = translated;
-            translated = block;
+            if (!again)
+            {
+                block->TranslatedNext = translated;
+                translated = block;
+            }
         }
     }
 
@@ -241,6 +250,7 @@ internal sealed unsafe partial class Translator : IDisposable
                     ? new InlineEffects(InlineForm.Called, true, true, false, true)
                     : InlineForms.Describe(in instruction, block->Mode);
             }
+            PlanSharing();
             pollAt = PollPlace(count);
             bool needed = true;
             for (int i = count - 1; i >= 0; i--)
@@ -248,6 +258,46 @@ internal sealed unsafe partial class Translator : IDisposable
                 neededAfter[i] = needed;
                 bool reads = effects[i].ReadsFlags || effects[i].Observable || i == pollAt;
                 needed = reads || (needed && !effects[i].WritesAllFlags);
+            }
+        }
+    }
+
+    private void PlanSharing()
+    {
+        // SAFETY: as in Translate.
+        unsafe
+        {
+            int accesses = 0;
+            for (int i = 0; i < block->Count; i++)
+            {
+                accesses += effects[i].Observable && effects[i].Form != InlineForm.Called ? 1 : 0;
+            }
+            if (accesses > 1 && block->SharingMisses < MostSharingMisses)
+            {
+                runs.Plan(instructions, effects.AsSpan(0, block->Count));
+            }
+            else
+            {
+                runs.Clear();
+            }
+        }
+    }
+
+    /// <summary>A block has missed a run, and not because the soft-TLB did not know it yet; after many times it is written without runs.</summary>
+    /// <param name="missed">The block.</param>
+    /// <param name="decoded">Its instructions.</param>
+    public void NoteSharingMiss(Block* missed, DecodedInstruction* decoded)
+    {
+        // SAFETY: nobody is inside translated code now; a door has room for a jump.
+        unsafe
+        {
+            if (++missed->SharingMisses == MostSharingMisses && missed->Mode != Block.Dead && HasRoom)
+            {
+                byte* native = missed->EntryNative;
+                byte* saved = missed->EntrySaved;
+                Translate(missed, decoded);
+                BrickUp(native, missed->EntryNative);
+                BrickUp(saved, missed->EntrySaved);
             }
         }
     }
@@ -423,7 +473,7 @@ internal sealed unsafe partial class Translator : IDisposable
                 WritePoll();
             }
             touchesFloat = InlineFloat.Touches(i);
-            int firstRecord = recordCount;
+            firstRecord = recordCount;
             bool ends = false;
             if (effects[current].Form == InlineForm.Called)
             {
@@ -436,7 +486,8 @@ internal sealed unsafe partial class Translator : IDisposable
             }
             for (int record = firstRecord; record < recordCount && !ends; record++)
             {
-                records[record].Next = (nint)hot.Cursor + arena.WriteToRun;
+                // Behind the instruction the code would count on the run that was not found.
+                records[record].Next = records[record].Kind == CodeExit.RunMiss ? 0 : (nint)hot.Cursor + arena.WriteToRun;
             }
             return ends;
         }

@@ -59,7 +59,8 @@ public sealed class StopTests : IDisposable
             }
             while (end.Vector == StopVector && leader.Processor.CompletedInstructions - start < LongestProgram);
         }
-        Assert.True(stops > Programs, $"only {stops} stops");
+        // Most random programs are over before 300 instructions.
+        Assert.True(stops > Programs / 4, $"only {stops} stops");
     }
 
     public void Dispose()
