@@ -4,19 +4,28 @@ using System.Runtime.Versioning;
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Network;
 using Lguest.Launcher.Devices.Virtio;
+using Lguest.Launcher.Devices.Virtio.Network;
 using Lguest.Platform;
 using Microsoft.Extensions.Logging;
 
 namespace Lguest.Launcher;
 
-/// <summary>A network interface that meets those of all Guests with the same file.</summary>
+/// <summary>A network interface that meets those of all Guests of the same platform with the same file.</summary>
 /// <param name="Path">The file: one page. A missing one is made, for its owner only; an empty one grows.</param>
 /// <remarks>Linux only.</remarks>
 public sealed record SharedNetworkOptions(string Path) : DeviceOptions
 {
     private const long FileSize = MemoryMap.PageSize;
 
-    internal override Device Open(ILogger logger)
+    internal override Device Open(ILogger logger) =>
+        Join(logger, static (file, slot) => new SharedNetworkDevice(file, new SharedFileMapping(file, 1), slot));
+
+    /// <summary>Guests on PCs meet each other. Those on the lguest bus, whose packets are DMA between Guests, they do not meet.</summary>
+    internal override VirtioDevice OpenVirtio(ILogger logger) =>
+        Join(logger, static (file, slot) => new VirtioNetworkDevice(new PeerBackEnd(file, slot), HardwareAddress.MakeRandom()));
+
+    /// <summary>Opens the file, takes a slot, and makes the device.</summary>
+    private T Join<T>(ILogger logger, Func<FileStream, int, T> make)
     {
         if (!OperatingSystem.IsLinux())
         {
@@ -32,7 +41,7 @@ public sealed record SharedNetworkOptions(string Path) : DeviceOptions
             file = OpenFile();
             int slot = TakeSlot(file);
             NetworkMessages.LogSlot(logger, Path, slot);
-            return new SharedNetworkDevice(file, new SharedFileMapping(file, 1), slot);
+            return make(file, slot);
         }
         catch (MachineConfigurationException)
         {
@@ -45,9 +54,6 @@ public sealed record SharedNetworkOptions(string Path) : DeviceOptions
             throw new MachineConfigurationException($"network file {Path} cannot be used: {error.Message}", error);
         }
     }
-
-    internal override VirtioDevice OpenVirtio(ILogger logger) =>
-        throw new MachineConfigurationException("A network of Guests among themselves (--net=FILE) needs the lguest platform.");
 
     [SupportedOSPlatform("linux")]
     private FileStream OpenFile()
