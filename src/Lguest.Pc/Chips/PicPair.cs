@@ -65,24 +65,27 @@ public sealed class PicPair : IInterruptController, IBytePortDevice
             int input = master.Acknowledge();
             vector = input == Cascade ? slave.Vector(slave.Acknowledge()) : master.Vector(input);
             Update();
-            return true;
         }
+        SignalOutput();
+        return true;
     }
 
     /// <inheritdoc/>
     public byte Read(ushort port)
     {
+        byte value;
         lock (door)
         {
-            byte value = port switch
+            value = port switch
             {
                 LevelPort => master.LevelTriggered,
                 LevelPort + 1 => slave.LevelTriggered,
                 _ => Chip(port).Read((port & 1) != 0),
             };
             Update();
-            return value;
         }
+        SignalOutput();
+        return value;
     }
 
     /// <inheritdoc/>
@@ -104,6 +107,7 @@ public sealed class PicPair : IInterruptController, IBytePortDevice
             }
             Update();
         }
+        SignalOutput();
     }
 
     private Pic8259 Chip(ushort port) => port < SlavePort ? master : slave;
@@ -122,12 +126,18 @@ public sealed class PicPair : IInterruptController, IBytePortDevice
             }
             Update();
         }
+        SignalOutput();
     }
 
     private void Update()
     {
         master.SetInput(Cascade, slave.Output);
         output = master.Output;
+    }
+
+    /// <summary>Outside the lock: who is woken comes for the vector at once, and should not find the door closed.</summary>
+    private void SignalOutput()
+    {
         if (output)
         {
             signal();
