@@ -48,7 +48,7 @@ internal static class RunCommand
         };
         var verbose = new Option<bool>("--verbose", "-v") { Description = "Print setup and traffic details on standard output." };
         var devices = new DeviceArguments();
-        var command = new Command(name, "Boots a kernel of your choice.") 
+        var command = new Command(name, "Boots a kernel of your choice.")
         {
             distribution, platform, kernel, multiboot, rom, initrd, memory, commandLine, engine, tracedPorts, verbose,
         };
