@@ -56,7 +56,8 @@ public sealed unsafe partial class Processor
             }
             else
             {
-                Volatile.Write(ref context->AttentionAt, stopAt);
+                // Nothing below may be read before this is written: who asks in between would write his zero first, and it would be lost.
+                Interlocked.Exchange(ref context->AttentionAt, stopAt);
                 LookForStop();
                 if (Volatile.Read(ref returnRequest) != 0 && Interlocked.Exchange(ref returnRequest, 0) != 0)
                 {
