@@ -4,6 +4,7 @@ using System.Runtime.Versioning;
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Network;
 using Lguest.Launcher.Devices.Virtio;
+using Lguest.Launcher.Devices.Virtio.Network;
 using Lguest.X86.Memory;
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -6,9 +6,10 @@ using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
+using Lguest.Launcher.Devices.Network;
 using Lguest.Platform;
 
-namespace Lguest.Launcher.Devices.Network;
+namespace Lguest.Launcher.Devices.Virtio.Network;
 
 /// <summary>One member of a network of PC Guests.</summary>
 internal sealed class PeerBackEnd : NetworkBackEnd
