@@ -2,7 +2,6 @@
 
 using System.Runtime.Versioning;
 using Lguest.Launcher.Devices;
-using Lguest.Launcher.Devices.Network;
 using Lguest.Launcher.Devices.Virtio;
 using Lguest.Launcher.Devices.Virtio.Network;
 using Lguest.X86.Memory;
