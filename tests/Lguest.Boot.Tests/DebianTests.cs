@@ -1,37 +1,22 @@
 // Debian's own kernel, unmodified, on a PC. It is a download: guest/debian/build makes it, and where that has not been done, and cannot be,
 // these tests are skipped and say so.
 
-using System.Diagnostics;
 using Lguest.Launcher;
 
 namespace Lguest.Boot.Tests;
 
 public class DebianTests
 {
-    private static readonly Lazy<string?> Folder = new(static () =>
-    {
-        using Process process = Process.Start(new ProcessStartInfo(Path.Combine(DefaultGuest.Root, "guest", "debian", "build")) { RedirectStandardOutput = true })!;
-        string[] lines = process.StandardOutput.ReadToEnd().Split('\n');
-        process.WaitForExit();
-        return process.ExitCode == 0 ? Array.Find(lines, static line => line.StartsWith("done: ", StringComparison.Ordinal))?[6..] : null;
-    });
-
     [Theory]
     [InlineData(Engine.Translator)]
     [InlineData(Engine.Interpreter)]
     public async Task DebiansKernelBootsUsesItsDevicesAndPowersOff(Engine engine)
     {
         Assert.SkipWhen(engine == Engine.Translator && !Lguest.X86.Engines.CanTranslate(out _), "no translator here");
-        Assert.SkipWhen(Folder.Value == null, "Debian's kernel could not be downloaded (guest/debian/build)");
+        DebianGuest.Require();
         using var disk = new DiskImage(64);
-        await using BootedGuest guest = await BootedGuest.StartAsync(options => options with
+        await using BootedGuest guest = await BootedGuest.StartAsync(options => DebianGuest.On(options) with
         {
-            Platform = MachinePlatform.Pc,
-            Kernel = Path.Combine(Folder.Value!, "vmlinuz"),
-            Initrd = Path.Combine(Folder.Value!, "initramfs.cpio"),
-            MemoryBytes = 256 << 20,
-            // The kernel tests its ciphers for longer than all the rest takes.
-            CommandLine = "console=ttyS0 cryptomgr.notests",
             Devices = [new BlockDeviceOptions(disk.Path)],
             Engine = engine,
         });
