@@ -113,13 +113,12 @@ public sealed unsafe partial class Processor
                 }
                 switch (record.Kind)
                 {
-                    case CodeExit.ReadMiss or CodeExit.WriteMiss:
-                        bool write = record.Kind == CodeExit.WriteMiss;
-                        uint address = context->Address;
-                        if ((address & 0xFFF) + record.Size <= MachineMemory.FrameSize)
+                    case CodeExit.ReadMiss or CodeExit.WriteMiss or CodeExit.RunMiss:
+                        if ((context->Address & 0xFFF) + record.Size <= MachineMemory.FrameSize)
                         {
+                            uint operand = context->Address + record.Offset;
                             long flushes = code.Flushes;
-                            bool filled = TryFillData(currentTlb, address, write, out _);
+                            bool filled = TryFillData(currentTlb, operand, record.Writes, out _);
                             // Marking a table's entry as used may have changed code there, and a full cache drops everything for that.
                             if (!filled || flushes != code.Flushes)
                             {
@@ -127,34 +126,17 @@ public sealed unsafe partial class Processor
                                 LeaveAt(record.Block, record.Instruction);
                                 return filled ? TranslatedEnd.Interpret : TranslatedEnd.Fault;
                             }
-                            TlbEntry* found = Entry(currentTlb.Data, address);
-                            if ((write ? found->WriteTag : found->ReadTag) == (address & PageMask))
-                            {
-                                entry = record.Retry;
-                                continue;
-                            }
-                        }
-                        break;
-                    case CodeExit.RunMiss:
-                        uint operand = context->Address + record.Offset;
-                        if ((context->Address & 0xFFF) + record.Size <= MachineMemory.FrameSize)
-                        {
-                            long flushes = code.Flushes;
-                            bool filled = TryFillData(currentTlb, operand, record.Writes, out _);
-                            if (!filled || flushes != code.Flushes)
-                            {
-                                BringHome(code);
-                                LeaveAt(record.Block, record.Instruction);
-                                return filled ? TranslatedEnd.Interpret : TranslatedEnd.Fault;
-                            }
                             TlbEntry* found = Entry(currentTlb.Data, operand);
-                            if ((record.RunWrites ? found->WriteTag : found->ReadTag) == (operand & PageMask))
+                            if ((record.ProbeWrites ? found->WriteTag : found->ReadTag) == (operand & PageMask))
                             {
                                 entry = record.Retry;
                                 continue;
                             }
                         }
-                        code.NoteSharingMiss(record.Block, InstructionOf(record.Block, 0));
+                        if (record.Kind == CodeExit.RunMiss)
+                        {
+                            code.NoteSharingMiss(record.Block, InstructionOf(record.Block, 0));
+                        }
                         break;
                     case CodeExit.Attention:
                         BringHome(code);

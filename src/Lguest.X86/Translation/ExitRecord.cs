@@ -56,14 +56,17 @@ internal unsafe struct ExitRecord
     /// <summary>The instruction's reference handler works on the floating-point state.</summary>
     public bool TouchesFloat;
 
-    /// <summary>Misses: bytes of the operand, or of the run.</summary>
+    /// <summary>Misses: bytes that were asked for, the operand's or the run's.</summary>
     public ushort Size;
 
-    /// <summary>Misses of runs: where in the run the operand is.</summary>
+    /// <summary>Misses: where among them the operand begins.</summary>
     public ushort Offset;
 
-    /// <summary>Misses of runs: the operand is written; the run is.</summary>
-    public bool Writes, RunWrites;
+    /// <summary>Misses: the operand is written.</summary>
+    public bool Writes;
+
+    /// <summary>Misses: all that was asked for must be writable.</summary>
+    public bool ProbeWrites;
 
     /// <summary>Links: the code there takes the flags saved rather than native.</summary>
     public bool FlagsSaved;

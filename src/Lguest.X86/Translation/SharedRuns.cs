@@ -42,7 +42,7 @@ internal sealed unsafe class SharedRuns
 
     private const int Registers = 8;
     private const int MostSums = 32;
-    private const int NoIndex = -1;
+    private const int NoBase = -1;
 
     private readonly InstructionInfoFactory registerUse = new();
     private readonly SharedRun[] runs = new SharedRun[Limit];
@@ -88,7 +88,6 @@ internal sealed unsafe class SharedRuns
                 if (effects[i].Form == InlineForm.Called)
                 {
                     ForgetRegisters();
-                    sumCount = 0;
                     continue;
                 }
                 NoteAccesses(i, in instruction, effects[i].Form);
@@ -205,7 +204,7 @@ internal sealed unsafe class SharedRuns
             return false;
         }
         var displacement = (int)i.MemoryDisplacement32;
-        Place start = i.MemoryBase == Register.None ? new Place(NoIndex, 0) : RegisterAt(number, i.MemoryBase);
+        Place start = i.MemoryBase == Register.None ? new Place(NoBase, 0) : RegisterAt(number, i.MemoryBase);
         if (i.MemoryIndex == Register.None)
         {
             place = start with { Distance = start.Distance + displacement };

@@ -114,7 +114,7 @@ internal sealed unsafe partial class Translator
     private HostOperand FindLinear(byte* retry, int size, bool write)
     {
         int record = WriteProbe(retry, size, write, write ? CodeExit.WriteMiss : CodeExit.ReadMiss);
-        records[record].Size = (ushort)size;
+        records[record].Writes = write;
         return HostOperand.At(HostBase, LinearAddress);
     }
 
@@ -139,10 +139,8 @@ internal sealed unsafe partial class Translator
                 byte* retry = hot.Cursor;
                 hot.LoadAddress(LinearAddress, address with { Displacement = address.Displacement - offset });
                 int record = WriteProbe(retry, run.High - run.Low, run.Writes, CodeExit.RunMiss);
-                records[record].Size = (ushort)(run.High - run.Low);
                 records[record].Offset = (ushort)offset;
                 records[record].Writes = write;
-                records[record].RunWrites = run.Writes;
                 hot.LoadAddress(HostBase, HostOperand.At(HostBase, LinearAddress), 8);
                 hot.Store(found, HostBase, 8);
                 run.IsFound = true;
@@ -175,6 +173,8 @@ internal sealed unsafe partial class Translator
             hot.Arithmetic(Alu.Compare, 4, Temporary, HostOperand.At(Tlb, HostBase, 0, write ? TlbEntry.WriteTagOffset : 0));
             hot.JumpIf(HostCondition.NotEqual, cold.Cursor);
             int record = NewRecord(miss);
+            records[record].Size = (ushort)size;
+            records[record].ProbeWrites = write;
             records[record].Retry = (nint)retry + arena.WriteToRun;
             WriteExit(cold, record, flags.Places);
             hot.Load(HostBase, HostOperand.At(Tlb, HostBase, 0, TlbEntry.AddendOffset), 8);
