@@ -76,7 +76,7 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
 
     private int Report(MachineResult result)
     {
-        if (result.End == MachineEnd.Death || (IsOriginalForm && result.End == MachineEnd.PowerOff))
+        if (result.End == MachineEnd.Death || (IsOriginalForm && result.End is MachineEnd.PowerOff or MachineEnd.Reset))
         {
             Standard.WriteError(result.Reason.TrimEnd());
         }

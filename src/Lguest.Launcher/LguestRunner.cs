@@ -12,11 +12,14 @@ namespace Lguest.Launcher;
 /// <summary>Runs a Guest that knows lguest.</summary>
 internal sealed partial class LguestRunner : GuestRunner, IDevicePort
 {
+    private readonly MachineOptions options;
     private readonly ILogger logger;
     private readonly Engine engine;
-    private readonly MachineMemory memory;
-    private readonly GuestStart start;
-    private readonly LguestDevice lguest;
+    private MachineMemory memory;
+    private GuestStart start;
+    private LguestDevice lguest;
+    private MachineStatistics pastLives = MachineStatistics.None;
+    private Waker? waker;
     private readonly Device[] devices;
     private string? death;
     private bool warnedOfUnknownKey;
@@ -27,7 +30,9 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
     /// <param name="time">For the console.</param>
     /// <param name="quit">Called when the user wants to leave.</param>
     public LguestRunner(MachineOptions options, Engine engine, TimeProvider time, Action quit)
+        : base(!options.ResetEnds)
     {
+        this.options = options;
         logger = options.Logger;
         this.engine = engine;
         var console = new ConsoleDevice(options.ConsoleInput, options.ConsoleOutput, time, logger) { QuitRequested = quit };
@@ -44,12 +49,33 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
         lguest = options.Host.Open();
     }
 
-    public override MachineStatistics Statistics => MachineStatistics.Of(lguest);
+    public override MachineStatistics Statistics
+    {
+        get
+        {
+            lock (Door)
+            {
+                return pastLives.Plus(MachineStatistics.Of(lguest));
+            }
+        }
+    }
 
-    public override (long Guest, long Tables) CountResidentMemory() => memory.CountResident();
+    public override (long Guest, long Tables) CountResidentMemory()
+    {
+        lock (Door)
+        {
+            return memory.CountResident();
+        }
+    }
 
     // Only asks for the break: the Guest's thread takes it back on its way to the gate.
-    public override void Call() => lguest.Break(true, new CancellationToken(canceled: true));
+    public override void Call()
+    {
+        lock (Door)
+        {
+            lguest.Break(true, new CancellationToken(canceled: true));
+        }
+    }
 
     public override void Dispose()
     {
@@ -82,10 +108,26 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
 
     void IDevicePort.Fail(string reason) => death ??= reason;
 
-    // L:186 On the thread that will be the Guest's: the memory is handed to the Host by INITIALIZE, the Waker starts, the devices begin
-    // to wait for input, and the machine runs. The finally clause is the other half of the story. However the Guest ends, the devices
-    // stop first and the Waker afterwards, since devices call the Waker.
-    public override MachineResult? Run(PauseGate pause, CancellationToken ending)
+    protected override void StartDevices()
+    {
+        foreach (Device device in devices)
+        {
+            device.Start(Wake);
+        }
+    }
+
+    protected override void StopDevices()
+    {
+        foreach (Device device in devices)
+        {
+            device.Stop();
+        }
+    }
+
+    // L:186 On the thread that will be the Guest's: the memory is handed to the Host by INITIALIZE, the Waker starts, and the machine runs.
+    // The devices wait for input already, and longer than this Guest lives: one that restarts finds them as they are. What they had before
+    // there was a Waker is asked for at once.
+    protected override MachineResult? RunOnce(PauseGate pause, CancellationToken ending)
     {
         LguestError error = lguest.Initialize(new InitializeRequest
         {
@@ -102,22 +144,49 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
                 ? "The Host runs as many Guests as it may."
                 : $"The Host refuses the Guest: {error}.");
         }
-
-        using var waker = new Waker(lguest, devices);
+        using var present = new Waker(lguest, devices);
+        SetWaker(present);
         try
         {
-            foreach (Device device in devices)
+            if (devices.Any(static device => device.WaitingInput > 0))
             {
-                device.Start(waker.Wake);
+                Wake();
             }
             return Serve(pause, ending);
         }
         finally
         {
-            foreach (Device device in devices)
-            {
-                device.Stop();
-            }
+            SetWaker(null);
+        }
+    }
+
+    protected override void Restart()
+    {
+        lock (Door)
+        {
+            pastLives = pastLives.Plus(MachineStatistics.Of(lguest));
+            MachineMemory old = memory;
+            (memory, start) = MachineBuilder.Build(options, devices);
+            lguest.Dispose();
+            old.Dispose();
+            lguest = options.Host.Open();
+            death = null;
+        }
+    }
+
+    private void SetWaker(Waker? present)
+    {
+        lock (Door)
+        {
+            waker = present;
+        }
+    }
+
+    private void Wake()
+    {
+        lock (Door)
+        {
+            waker?.Wake();
         }
     }
 

@@ -73,6 +73,10 @@ public sealed record MachineOptions
     /// <summary>Devices besides the console, at most <see cref="MaximumDevices"/>, in the order in which the Guest finds and numbers them (ABI 10.1).</summary>
     public IReadOnlyList<DeviceOptions> Devices { get; init; } = [];
 
+    /// <summary>A Guest that restarts its machine ends it (<see cref="MachineEnd.Reset"/>). Otherwise it starts again from its image, with new memory and
+    /// the same console, disks and networks.</summary>
+    public bool ResetEnds { get; init; }
+
     /// <summary>The wanted engine. What is asked for is used or refused, never exchanged.</summary>
     public Engine Engine { get; init; } = Engine.Auto;
 

@@ -17,7 +17,7 @@ public enum MachineEnd
     /// <summary>Three Ctrl-C within about a second on the console (ABI 10.9).</summary>
     Quit,
 
-    /// <summary>The Guest of a PC asked for a reset.</summary>
+    /// <summary>The Guest restarted its machine, which <see cref="MachineOptions.ResetEnds"/> made an end.</summary>
     Reset,
 
     /// <summary>The Guest of a PC halted its processor with interrupts off: nothing could have woken it.</summary>
@@ -43,12 +43,12 @@ public enum MachineEnd
 /// PC came to; else empty.</param>
 public sealed record MachineResult(MachineEnd End, string Reason)
 {
-    private const string PowerDown = "CRASH: Power down";
+    private const string PowerDown = "CRASH: Power down", Restarting = "CRASH: Restarting";
 
     /// <summary>The exit status that a test program chose (<see cref="MachineEnd.ProgramExit"/>); else 0.</summary>
     public int Status { get; init; }
 
-    /// <summary>Classifies a reason of death: orderly power-off arrives as a CRASH like every other (ABI 12.2).</summary>
+    /// <summary>Classifies a reason of death: orderly power-off and restart arrive as a CRASH like every other (ABI 12.2).</summary>
     internal static MachineResult FromReason(string reason) =>
-        new(reason == PowerDown ? MachineEnd.PowerOff : MachineEnd.Death, reason);
+        new(reason switch { PowerDown => MachineEnd.PowerOff, Restarting => MachineEnd.Reset, _ => MachineEnd.Death }, reason);
 }

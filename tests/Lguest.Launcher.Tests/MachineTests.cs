@@ -33,6 +33,26 @@ public class MachineTests
     }
 
     [Fact]
+    public async Task AGuestThatRestartsStartsAgainUnlessThatShallEndIt()
+    {
+        static void Restart(Assembler c)
+        {
+            Greet(c);
+            Store(c, Text, "Restarting\0");
+            Call(c, Hypercall.Crash, Text, 0, 0);
+        }
+        Assert.Equal(new MachineResult(MachineEnd.Reset, "CRASH: Restarting"), await RunAsync(Restart, static o => o with { ResetEnds = true }));
+
+        using var kernel = new TemporaryFile(ElfFile.WithCode(Assemble(Restart)).ToBytes());
+        using var stop = new CancellationTokenSource();
+        var output = new CountingStream(3, stop.Cancel);
+        await using var machine = new Machine(new MachineOptions { Kernel = kernel.Path, MemoryBytes = MemoryBytes, ConsoleOutput = output });
+        Task<MachineResult> run = machine.RunAsync(stop.Token);
+        Assert.Equal(MachineEnd.Stopped, (await run.WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken)).End);
+        Assert.True(machine.Statistics.HypercallsByNumber[(int)Hypercall.SendDma] >= 3);
+    }
+
+    [Fact]
     public async Task WhatTheGuestSendsToKeyZeroReachesTheConsole()
     {
         var output = new MemoryStream();

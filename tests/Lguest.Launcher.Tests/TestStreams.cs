@@ -86,3 +86,17 @@ internal sealed class SettableTime : TimeProvider
 
     public override DateTimeOffset GetUtcNow() => DateTimeOffset.UnixEpoch.AddSeconds(Second).AddMilliseconds(900);
 }
+
+/// <summary>Counts what is written to it, and says when it has been enough.</summary>
+internal sealed class CountingStream(int enough, Action reached) : TestStream
+{
+    private int writes;
+
+    public override void Write(ReadOnlySpan<byte> buffer)
+    {
+        if (++writes == enough)
+        {
+            reached();
+        }
+    }
+}

@@ -35,6 +35,7 @@ internal static class HelpText
           --sharenet FILE    network with the Guests that name the same file; repeatable
           --share FOLDER:TAG[,readonly]
                              folder for a Guest on a PC to mount: mount -t 9p -o trans=virtio TAG /mnt; repeatable
+          --no-reboot        leave when the Guest restarts; else it starts again from its image
           -v, --verbose      print setup and traffic details on standard output
 
         Options of the original form:

@@ -71,6 +71,8 @@ internal static class LguestCommand
             Kernel = words[1],
             Initrd = initrd,
             Devices = devices,
+            // Every end was an end in 2007.
+            ResetEnds = true,
             CommandLine = string.Concat(words.Skip(2).Select(static word => word + " ")),
         };
         return new GuestSession(options, verbose) { IsOriginalForm = true }.RunAsync();

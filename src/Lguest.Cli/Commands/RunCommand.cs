@@ -47,11 +47,12 @@ internal static class RunCommand
             HelpName = "NAME",
             CustomParser = ParseEngine,
         };
+        var noReboot = new Option<bool>("--no-reboot") { Description = "Leave when the Guest restarts." };
         var verbose = new Option<bool>("--verbose", "-v") { Description = "Print setup and traffic details on standard output." };
         var devices = new DeviceArguments();
         var command = new Command(name, "Boots a kernel of your choice.")
         {
-            distribution, platform, kernel, multiboot, rom, initrd, memory, commandLine, engine, tracedPorts, verbose,
+            distribution, platform, kernel, multiboot, rom, initrd, memory, commandLine, engine, tracedPorts, noReboot, verbose,
         };
         foreach (Option option in devices.Options)
         {
@@ -76,6 +77,7 @@ internal static class RunCommand
                 CommandLine = wantsDebian ? $"{DebianCommandLine} {words}".TrimEnd() : words,
                 Engine = parsed.GetValue(engine),
                 Devices = devices.Read(parsed),
+                ResetEnds = parsed.GetValue(noReboot),
             };
             var session = new GuestSession(options, parsed.GetValue(verbose));
             return image.Length > 0 ? session.RunAsync() : session.RunAsync(wantsDebian ? GuestRecipe.Debian : GuestRecipe.Default);

@@ -15,10 +15,13 @@ namespace Lguest.Launcher.Pc;
 /// <summary>Runs a Guest that knows nothing of us.</summary>
 internal sealed partial class PcRunner : GuestRunner
 {
+    private readonly MachineOptions options;
+    private readonly Engine engine;
     private readonly ILogger logger;
     private readonly ConsoleInput input;
-    private readonly MachineMemory memory;
-    private readonly PcGuest guest;
+    private MachineMemory memory;
+    private volatile PcGuest guest;
+    private long instructionsOfPastLives;
     private readonly VirtioDevice[] devices;
 
     // One for each device, set by its threads: it has input.
@@ -30,78 +33,106 @@ internal sealed partial class PcRunner : GuestRunner
     /// <param name="time">For the console.</param>
     /// <param name="quit">Called when the user wants to leave.</param>
     public PcRunner(MachineOptions options, Engine engine, TimeProvider time, Action quit)
+        : base(!options.ResetEnds)
     {
+        this.options = options;
+        this.engine = engine;
         logger = options.Logger;
         input = new ConsoleInput(options.ConsoleInput, time, logger) { QuitRequested = quit };
         devices = OpenDevices(options);
         waiting = new bool[devices.Length];
-        MachineMemory? loaded = null;
         try
         {
-            (loaded, Action<Processor> begin) = PcLoader.Load(options);
-            memory = loaded;
-            guest = new PcGuest(memory, new PcOptions
-            {
-                Console = new SerialConsole(input, options.ConsoleOutput),
-                Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
-                Cards = [.. devices.Select(device => new VirtioPciFunction(device, memory, logger))],
-                HasDebugExit = options.ImageFormat != ImageFormat.Linux,
-                TracedPorts = options.TracedPorts,
-                PortTraced = options.TracedPorts.Count == 0 ? null : LogPort,
-            });
-            begin(guest.Processor);
+            (memory, guest) = Load();
         }
         catch
         {
-            loaded?.Dispose();
             CloseDevices(devices);
             throw;
         }
     }
 
-    public override MachineStatistics Statistics => MachineStatistics.None with { Instructions = guest.Processor.InstructionCount };
-
-    public override (long Guest, long Tables) CountResidentMemory() => memory.CountResident();
-
-    public override void Call() => guest.Kick();
-
-    public override MachineResult? Run(PauseGate pause, CancellationToken ending)
+    public override MachineStatistics Statistics
     {
-        using CancellationTokenRegistration registration = ending.UnsafeRegister(static guest => ((PcGuest)guest!).Kick(), guest);
-        input.Start(guest.InputArrived);
-        try
+        get
         {
-            for (int i = 0; i < devices.Length; i++)
+            lock (Door)
             {
-                int number = i;
-                devices[i].Start(() =>
-                {
-                    Volatile.Write(ref waiting[number], true);
-                    guest.Kick();
-                });
-            }
-            while (true)
-            {
-                pause.Pass(ending);
-                if (ending.IsCancellationRequested)
-                {
-                    return null;
-                }
-                DeliverInput();
-                if (guest.Run() is PcEnd end)
-                {
-                    return Describe(end);
-                }
+                return MachineStatistics.None with { Instructions = instructionsOfPastLives + guest.Processor.InstructionCount };
             }
         }
-        finally
+    }
+
+    public override (long Guest, long Tables) CountResidentMemory()
+    {
+        lock (Door)
+        {
+            return memory.CountResident();
+        }
+    }
+
+    // May kick a Guest that has just been replaced, which harms nobody: the new one asks for all reasons before it runs.
+    public override void Call() => guest.Kick();
+
+    protected override void StartDevices()
+    {
+        input.Start(() => guest.InputArrived());
+        for (int i = 0; i < devices.Length; i++)
+        {
+            int number = i;
+            devices[i].Start(() =>
+            {
+                // A full fence: the reason must be there before a Guest is chosen to be kicked.
+                Interlocked.Exchange(ref waiting[number], true);
+                Call();
+            });
+        }
+    }
+
+    protected override void StopDevices()
+    {
+        foreach (VirtioDevice device in devices)
+        {
+            device.Stop();
+        }
+        input.Stop();
+    }
+
+    protected override MachineResult? RunOnce(PauseGate pause, CancellationToken ending)
+    {
+        using CancellationTokenRegistration registration = ending.UnsafeRegister(static runner => ((PcRunner)runner!).Call(), this);
+        while (true)
+        {
+            pause.Pass(ending);
+            if (ending.IsCancellationRequested)
+            {
+                return null;
+            }
+            DeliverInput();
+            if (guest.Run() is PcEnd end)
+            {
+                return Describe(end);
+            }
+        }
+    }
+
+    /// <summary>As after a reset whose firmware cleared memory. Whoever called meanwhile is heard before the new Guest's first instruction.</summary>
+    protected override void Restart()
+    {
+        lock (Door)
         {
             foreach (VirtioDevice device in devices)
             {
-                device.Stop();
+                device.Reset();
             }
-            input.Stop();
+            (MachineMemory oldMemory, PcGuest oldGuest) = (memory, guest);
+            (memory, guest) = Load();
+            instructionsOfPastLives += oldGuest.Processor.InstructionCount;
+            oldGuest.Dispose();
+            oldMemory.Dispose();
         }
+        guest.InputArrived();
+        LogRestart();
     }
 
     public override void Dispose()
@@ -109,6 +140,30 @@ internal sealed partial class PcRunner : GuestRunner
         guest.Dispose();
         memory.Dispose();
         CloseDevices(devices);
+    }
+
+    private (MachineMemory Memory, PcGuest Guest) Load()
+    {
+        (MachineMemory loaded, Action<Processor> begin) = PcLoader.Load(options);
+        try
+        {
+            var built = new PcGuest(loaded, new PcOptions
+            {
+                Console = new SerialConsole(input, options.ConsoleOutput),
+                Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
+                Cards = [.. devices.Select(device => new VirtioPciFunction(device, loaded, logger))],
+                HasDebugExit = options.ImageFormat != ImageFormat.Linux,
+                TracedPorts = options.TracedPorts,
+                PortTraced = options.TracedPorts.Count == 0 ? null : LogPort,
+            });
+            begin(built.Processor);
+            return (loaded, built);
+        }
+        catch
+        {
+            loaded.Dispose();
+            throw;
+        }
     }
 
     /// <summary>What the user named, in that order, and behind it a source of random bytes, which every kernel is glad of.</summary>
@@ -164,6 +219,8 @@ internal sealed partial class PcRunner : GuestRunner
             PcEndKind.Reset => new MachineResult(MachineEnd.Reset, "reset"),
             PcEndKind.Halted => new MachineResult(MachineEnd.Halted, $"halted with interrupts off at {place}"),
             PcEndKind.DebugExit => new MachineResult(MachineEnd.ProgramExit, $"exit status {end.Status}") { Status = end.Status },
+            // Kernels reset a machine by emptying the table of gates and raising an exception (Linux: reboot=t). An accident leaves its table.
+            PcEndKind.Shutdown when state.Idtr.Limit == 0 => new MachineResult(MachineEnd.Reset, "reset"),
             _ => new MachineResult(MachineEnd.Death, $"triple fault at {place}, CR2 0x{state.Cr2:x}"),
         };
         LogEnd(result.Reason);
@@ -172,6 +229,9 @@ internal sealed partial class PcRunner : GuestRunner
 
     [LoggerMessage(LogLevel.Information, "The Guest has ended: {Reason}")]
     private partial void LogEnd(string reason);
+
+    [LoggerMessage(LogLevel.Information, "The Guest starts again.")]
+    private partial void LogRestart();
 
     private void LogPort(ushort port, int size, uint value) => LogPortWrite(port, size, value);
 

@@ -34,17 +34,64 @@ public class PcMachineTests
         Assert.Equal(MachineEnd.PowerOff, (await RunAsync(static c => WritePort(c, PowerControl, 0x3400, 2))).End);
         // A sleeping state that the tables do not name is no sleep.
         Assert.Equal(MachineEnd.Halted, (await RunAsync(static c => WritePort(c, PowerControl, 0x2400, 2))).End);
-        Assert.Equal(MachineEnd.Reset, (await RunAsync(static c => WritePort(c, 0x64, 0xFE, 1))).End);
-        Assert.Equal(MachineEnd.Reset, (await RunAsync(static c => WritePort(c, 0x92, 1, 1))).End);
+        Assert.Equal(MachineEnd.Reset, (await RunAsync(static c => WritePort(c, 0x64, 0xFE, 1), static o => o with { ResetEnds = true })).End);
+        Assert.Equal(MachineEnd.Reset, (await RunAsync(static c => WritePort(c, 0x92, 1, 1), static o => o with { ResetEnds = true })).End);
         MachineResult halted = await RunAsync(static c => c.hlt());
         Assert.Equal((MachineEnd.Halted, $"halted with interrupts off at CS 0x0, EIP 0x{Entry + 1:x}"), (halted.End, halted.Reason));
         MachineResult fault = await RunAsync(static c =>
         {
+            // Gates are there, none of them is present.
+            c.mov(__word_ptr[0x8000], 0x7FF);
             c.lidt(__[0x8000]);
             c.ud2();
         });
         Assert.Equal(MachineEnd.Death, fault.End);
-        Assert.StartsWith($"triple fault at CS 0x0, EIP 0x{Entry + 7:x}", fault.Reason, StringComparison.Ordinal);
+        Assert.StartsWith($"triple fault at CS 0x0, EIP 0x{Entry + 16:x}", fault.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task AResetStartsTheImageAgainWithEmptyMemoryAndTheSameConsole()
+    {
+        var output = new MemoryStream();
+        MachineResult result = await RunAsync(
+            static c =>
+            {
+                const int Note = 0x9000, Pointer = 0x8000;
+                Label wait = c.CreateLabel(), keyboard = c.CreateLabel(), gates = c.CreateLabel(), end = c.CreateLabel();
+                // What an earlier life has noted would be printed instead of a 0.
+                c.mov(al, __byte_ptr[Note]);
+                c.add(al, (sbyte)'0');
+                c.@out(DebugPort, al);
+                c.inc(__byte_ptr[Note]);
+                c.Label(ref wait);
+                c.mov(dx, SerialPort + 5);
+                c.@in(al, dx);
+                c.test(al, 1);
+                c.je(wait);
+                c.mov(dx, SerialPort);
+                c.@in(al, dx);
+                c.@out(DebugPort, al);
+                c.cmp(al, (sbyte)'k');
+                c.je(keyboard);
+                c.cmp(al, (sbyte)'g');
+                c.je(gates);
+                c.cmp(al, (sbyte)'q');
+                c.je(end);
+                WritePort(c, 0x92, 1, 1);
+                c.Label(ref keyboard);
+                WritePort(c, 0x64, 0xFE, 1);
+                c.Label(ref gates);
+                c.mov(__dword_ptr[Pointer], 0);
+                c.mov(__dword_ptr[Pointer + 4], 0);
+                c.lidt(__[Pointer]);
+                c.int3();
+                c.Label(ref end);
+                WritePort(c, PowerControl, 0x3400, 2);
+            },
+            // A byte that waits in the receiver when the reset comes is lost: the dots.
+            options => options with { ConsoleInput = new MemoryStream("k.g.9.q"u8.ToArray()), ConsoleOutput = output });
+        Assert.Equal(MachineEnd.PowerOff, result.End);
+        Assert.Equal("0k0g090q", Encoding.ASCII.GetString(output.ToArray()));
     }
 
     [Fact]
