@@ -18,7 +18,7 @@ public sealed class Uart16550Tests
     public Uart16550Tests()
     {
         uart = new Uart16550(Base, line, peer);
-        this[ModemControl] = 0x08;
+        this[ModemControl] = 0x0A;
     }
 
     [Fact]
@@ -64,6 +64,24 @@ public sealed class Uart16550Tests
         Assert.Equal((byte)'x', this[Data]);
         Assert.False(line.Level);
         Assert.Equal(0x60, this[LineStatus]);
+    }
+
+    [Fact]
+    public void TheOtherEndWaitsUntilItIsAskedToSend()
+    {
+        this[ModemControl] = 0x08;
+        Type("early");
+        // What a driver does before it opens a port: it empties the queue, reads what is left, and loops the wires back.
+        this[Fifo] = 0x07;
+        Assert.Equal(0x60, this[LineStatus]);
+        Assert.Equal(0, this[Data]);
+        this[ModemControl] = 0x1A;
+        Assert.Equal(0x60, this[LineStatus]);
+        this[ModemControl] = 0x0A;
+        foreach (char expected in "early")
+        {
+            Assert.Equal(expected, (char)this[Data]);
+        }
     }
 
     [Fact]
@@ -156,7 +174,7 @@ public sealed class Uart16550Tests
         Type("z");
         Assert.Equal(0x5A, this[Data]);
         Assert.Equal(0, this[LineStatus] & 1);
-        this[ModemControl] = 0x08;
+        this[ModemControl] = 0x0A;
         Assert.Equal((byte)'z', this[Data]);
     }
 

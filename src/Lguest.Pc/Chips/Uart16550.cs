@@ -1,6 +1,6 @@
 // The serial port, which is the console of every machine without a screen (data sheet: National PC16550D). What the Guest sends goes out
-// at once, so the transmitter is always empty again; what comes in waits at the other end until the receiver has room, and nothing
-// is ever overrun. The wire has no speed: the divisor is remembered and means nothing.
+// at once, so the transmitter is always empty again; what comes in waits at the other end until the Guest requests it by RTS and the
+// receiver has room. So nothing is overrun, and what was typed before a driver has emptied and tried out its port is there afterwards. The wire has no speed: the divisor is remembered and means nothing.
 
 namespace Lguest.Pc.Chips;
 
@@ -23,7 +23,7 @@ public sealed class Uart16550 : IBytePortDevice
     private const byte DataReady = 0x01, Overrun = 0x02, TransmitterEmpty = 0x60, Break = 0x10;
     private const byte NoInterrupt = 1;
     private const byte DivisorLatch = 0x80;
-    private const byte Loop = 0x10, Out2 = 0x08;
+    private const byte Loop = 0x10, Out2 = 0x08, RequestToSend = 0x02;
 
     /// <summary>A peer that is there and ready: DCD, DSR and CTS.</summary>
     private const byte Connected = 0xB0;
@@ -213,7 +213,7 @@ public sealed class Uart16550 : IBytePortDevice
     private void Receive()
     {
         int room = fifoEnabled ? FifoSize : 1;
-        while (!IsLooped && received.Count < room && peer.TryReceive(out byte value))
+        while (!IsLooped && (modemControl & RequestToSend) != 0 && received.Count < room && peer.TryReceive(out byte value))
         {
             received.Enqueue(value);
         }

@@ -63,6 +63,7 @@ public class PcMachineTests
                 c.add(al, (sbyte)'0');
                 c.@out(DebugPort, al);
                 c.inc(__byte_ptr[Note]);
+                WritePortByte(c, SerialPort + 4, 0x0B);
                 c.Label(ref wait);
                 c.mov(dx, SerialPort + 5);
                 c.@in(al, dx);
@@ -124,15 +125,21 @@ public class PcMachineTests
         Assert.Equal("one two\nI am a module\n", Encoding.ASCII.GetString(output.ToArray()));
     }
 
-    [Fact]
-    public async Task TheSerialPortIsTheConsoleAndInputWakesASleeper()
+    [Theory]
+    [InlineData(12, 0)]
+    // More than all queues on the way hold.
+    [InlineData(200_000, 0)]
+    [InlineData(200_000, 0xC7)]
+    public async Task TheSerialPortIsTheConsoleAndInputWakesASleeperAndNoneIsLost(int length, byte fifo)
     {
+        byte[] typed = [.. Enumerable.Range(0, length).Select(static i => (byte)('a' + (i % 23)))];
         var output = new MemoryStream();
         MachineResult result = await RunAsync(
-            static c =>
+            c =>
             {
                 InstallInterrupts(c, serialMask: 0xEF);
-                WritePortByte(c, SerialPort + 4, 8);
+                WritePortByte(c, SerialPort + 2, fifo);
+                WritePortByte(c, SerialPort + 4, 0x0A);
                 WritePortByte(c, SerialPort + 1, 1);
                 Label wait = c.CreateLabel(), end = c.CreateLabel();
                 c.Label(ref wait);
@@ -156,9 +163,9 @@ public class PcMachineTests
                 WritePort(c, PowerControl, 0x3400, 2);
                 c.hlt();
             },
-            options => options with { ConsoleInput = new MemoryStream("typed slowly."u8.ToArray()), ConsoleOutput = output });
+            options => options with { ConsoleInput = new MemoryStream([.. typed, (byte)'.']), ConsoleOutput = output });
         Assert.Equal(MachineEnd.PowerOff, result.End);
-        Assert.Equal("typed slowly", Encoding.ASCII.GetString(output.ToArray()));
+        Assert.Equal(typed, output.ToArray());
     }
 
     [Fact]
