@@ -28,4 +28,21 @@ public class DebianTests
         guest.Type("poweroff\n");
         Assert.Equal(MachineEnd.PowerOff, (await guest.WaitForEndAsync()).End);
     }
+
+    [Fact]
+    public async Task WhatIsTypedBeforeTheKernelIsThereReachesTheShell()
+    {
+        DebianGuest.Require();
+        var output = new MemoryStream();
+        await using var machine = new Machine(DebianGuest.On(new MachineOptions
+        {
+            Kernel = "",
+            ConsoleInput = new MemoryStream("echo one''1\npoweroff -f\n"u8.ToArray()),
+            ConsoleOutput = output,
+        }));
+        MachineResult result = await machine.RunAsync(TestContext.Current.CancellationToken)
+            .WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+        Assert.Equal(MachineEnd.PowerOff, result.End);
+        Assert.Contains("\none1\r\n", System.Text.Encoding.Latin1.GetString(output.ToArray()), StringComparison.Ordinal);
+    }
 }
