@@ -1,4 +1,4 @@
-// The default Guest at its shell prompt, for benchmarks that let it work.
+// A Guest at its shell prompt, the default one or Debian's, for benchmarks that let it work.
 
 using System.Diagnostics;
 using System.IO.Pipelines;
@@ -17,17 +17,9 @@ internal sealed class BenchGuest : IAsyncDisposable
     private readonly Task prompt;
     private readonly Task<MachineResult> run;
 
-    private BenchGuest(string folder, Engine engine, IReadOnlyList<DeviceOptions> devices)
+    private BenchGuest(MachineOptions options)
     {
-        Machine = new Machine(new MachineOptions
-        {
-            Kernel = Path.Combine(folder, "vmlinux"),
-            Initrd = Path.Combine(folder, "initramfs.cpio"),
-            ConsoleInput = keyboard.Reader.AsStream(),
-            ConsoleOutput = screen,
-            Devices = devices,
-            Engine = engine,
-        });
+        Machine = new Machine(options with { ConsoleInput = keyboard.Reader.AsStream(), ConsoleOutput = screen });
         prompt = screen.WaitFor(Prompt);
         run = Machine.RunAsync();
     }
@@ -41,22 +33,27 @@ internal sealed class BenchGuest : IAsyncDisposable
     public void ForgetShown() => screen.Clear();
 
     /// <summary>Asks the checkout's build script where the Guest is; says so and gives null when it is not built.</summary>
-    public static string? FindFolder()
+    public static string? FindFolder() => FindFolder("linux", "vmlinux");
+
+    /// <summary>The same for a Guest of one's choice.</summary>
+    /// <param name="recipe">The folder of <c>guest</c> that has the script.</param>
+    /// <param name="kernel">The kernel's file name.</param>
+    public static string? FindFolder(string recipe, string kernel)
     {
         for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder != null; folder = folder.Parent)
         {
-            string script = Path.Combine(folder.FullName, "guest", "linux", "build");
+            string script = Path.Combine(folder.FullName, "guest", recipe, "build");
             if (File.Exists(script))
             {
                 using Process process = Process.Start(new ProcessStartInfo(script, "--print-path") { RedirectStandardOutput = true })!;
                 string path = process.StandardOutput.ReadToEnd().Trim();
-                if (File.Exists(Path.Combine(path, "vmlinux")))
+                if (File.Exists(Path.Combine(path, kernel)))
                 {
                     return path;
                 }
             }
         }
-        Console.Error.WriteLine("bench: the default Guest is not built yet; guest/linux/build makes it");
+        Console.Error.WriteLine($"bench: this Guest is not built yet; guest/{recipe}/build makes it");
         return null;
     }
 
@@ -64,9 +61,18 @@ internal sealed class BenchGuest : IAsyncDisposable
     public static Task<BenchGuest> StartAsync(string folder, params IReadOnlyList<DeviceOptions> devices) => StartAsync(folder, Engine.Auto, devices);
 
     /// <summary>Boots to the prompt with an engine of choice.</summary>
-    public static async Task<BenchGuest> StartAsync(string folder, Engine engine, params IReadOnlyList<DeviceOptions> devices)
+    public static Task<BenchGuest> StartAsync(string folder, Engine engine, params IReadOnlyList<DeviceOptions> devices) => StartAsync(new MachineOptions
     {
-        var guest = new BenchGuest(folder, engine, devices);
+        Kernel = Path.Combine(folder, "vmlinux"),
+        Initrd = Path.Combine(folder, "initramfs.cpio"),
+        Devices = devices,
+        Engine = engine,
+    });
+
+    /// <summary>Boots a machine of any kind to the prompt; its console is the bench's.</summary>
+    public static async Task<BenchGuest> StartAsync(MachineOptions options)
+    {
+        var guest = new BenchGuest(options);
         await guest.WaitForAsync(guest.prompt);
         return guest;
     }
