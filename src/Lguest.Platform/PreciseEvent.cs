@@ -45,7 +45,8 @@ public sealed partial class PreciseEvent : IDisposable
         {
             if (Interlocked.CompareExchange(ref state, Waiting, Idle) == Signalled)
             {
-                Volatile.Write(ref state, Idle);
+                // A full barrier: what the caller looks at next must not have been read before, or a signal in between would be overwritten.
+                Interlocked.Exchange(ref state, Idle);
                 return true;
             }
             long remaining = deadline == MonotonicClock.Never ? MonotonicClock.Never : deadline - MonotonicClock.Now;

@@ -32,6 +32,9 @@ internal sealed class ManualTime : TimeProvider
         Now = end;
     }
 
+    /// <summary>Lets time pass on a busy host: timers expire at the next <see cref="Advance"/> only.</summary>
+    public void AdvanceBeforeTimers(long nanoseconds) => Now += nanoseconds;
+
     public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
     {
         var timer = new ManualTimer(this, () => callback(state));

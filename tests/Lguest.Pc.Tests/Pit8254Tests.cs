@@ -223,6 +223,22 @@ public sealed class Pit8254Tests : IDisposable
         Assert.InRange(line.Rises - before, 1000, 25_000);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void AnInterruptThatIsDueIsNotLostWhenTheGuestIsQuickerThanTheTimer(int mode)
+    {
+        Program(0, mode, 1000);
+        int before = line.Rises;
+        time.AdvanceBeforeTimers(1_000_000);
+        // Not even about this counter: a kernel that measures its processor programs another.
+        Program(2, 0, 100);
+        Assert.Equal(before + 1, line.Rises);
+        time.Advance(1000);
+        Assert.Equal(before + 1, line.Rises);
+    }
+
     private void Program(int counter, int mode, int count)
     {
         pit.Write(Control, (byte)((counter << 6) | 0x30 | (mode << 1)));

@@ -68,6 +68,7 @@ public sealed class Pit8254 : IBytePortDevice, IDisposable
         lock (door)
         {
             long now = clock.Now;
+            RaiseIfDue(now);
             switch (port)
             {
                 case ControlPort:
@@ -133,13 +134,21 @@ public sealed class Pit8254 : IBytePortDevice, IDisposable
         lock (door)
         {
             long now = clock.Now;
-            if (now >= nextRise)
-            {
-                // However many rises there were: the interrupt controller would have latched one.
-                line.Set(false);
-                line.Set(true);
-            }
+            RaiseIfDue(now);
             Arm(now);
+        }
+    }
+
+    /// <summary>Shows the interrupt controller a rise that has come. Arming forgets it, so this comes first, whoever is quicker: the timer's thread or
+    /// the Guest.</summary>
+    private void RaiseIfDue(long now)
+    {
+        if (now >= nextRise)
+        {
+            // However many rises there were: the interrupt controller would have latched one.
+            line.Set(false);
+            line.Set(true);
+            nextRise = long.MaxValue;
         }
     }
 }
