@@ -57,8 +57,7 @@ internal static class PeersBenchmark
         string initramfs = Path.Combine(built, "initramfs.cpio");
         string[] lguest =
         [
-            Path.Combine(checkout, "artifacts", "lguest", "lguest.dll"), "run", "--memory", "256M",
-            "--kernel", Path.Combine(built, "lguest-vmlinux"), "--initrd", initramfs, .. engine,
+            "run", "--memory", "256M", "--kernel", Path.Combine(built, "lguest-vmlinux"), "--initrd", initramfs, .. engine,
         ];
         string[] qemu =
         [
@@ -69,7 +68,7 @@ internal static class PeersBenchmark
         for (int round = 1; round <= rounds; round++)
         {
             Console.Error.WriteLine($"bench: round {round} of {rounds}");
-            await MeasureAsync(table, PeerTable.Lguest, "dotnet", lguest);
+            await MeasureAsync(table, PeerTable.Lguest, Path.Combine(checkout, "artifacts", "lguest", "lguest"), lguest);
             await MeasureAsync(table, PeerTable.Qemu, Qemu, qemu);
             MeasureNatively(table, built);
         }

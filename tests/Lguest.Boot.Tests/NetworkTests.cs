@@ -77,12 +77,12 @@ public sealed class NetworkTests : IDisposable
         await using BootedGuest sender = await StartMemberAsync(1, new SharedNetworkOptions(network), new BlockDeviceOptions(disk) { Access = BlockAccess.ReadOnly });
         await sender.ExecuteAsync("nc -l -p 5000 </dev/lgba >/dev/null & true");
         (int status, string output, string errors) = await PipedProcess.RunAsync(
-            "dotnet", [CommandFile, "run", $"--sharenet={network}"], $"ifconfig eth0 192.168.77.2 up; {Fetch}; poweroff -f\n");
+            CommandFile, ["run", $"--sharenet={network}"], $"ifconfig eth0 192.168.77.2 up; {Fetch}; poweroff -f\n");
         Assert.Equal((0, ""), (status, errors));
         Assert.Contains(sum, output);
     }
 
-    private static string CommandFile => Path.Combine(DefaultGuest.Root, "artifacts", "lguest", "lguest.dll");
+    private static string CommandFile => Path.Combine(DefaultGuest.Root, "artifacts", "lguest", "lguest");
 
     /// <summary>The initramfs asks for an address as it boots.</summary>
     private const string AwaitAddress = "until ifconfig eth0 | grep -q 'addr:10.0.2.15'; do sleep 0.1; done";
@@ -126,7 +126,7 @@ public sealed class NetworkTests : IDisposable
     /// <summary>Runs the command as somebody who may do nothing special, from a folder that everybody may read.</summary>
     private Task<(int Status, string Output, string Errors)> RunAsOrdinaryUserAsync(string input, params string[] arguments)
     {
-        string[] command = ["dotnet", Path.Combine(folder.FullName, "lguest.dll"), .. arguments,
+        string[] command = [Path.Combine(folder.FullName, "lguest"), .. arguments,
             "--kernel", Path.Combine(folder.FullName, "vmlinux"), "--initrd", Path.Combine(folder.FullName, "initramfs.cpio")];
         foreach (string file in Directory.GetFiles(Path.GetDirectoryName(CommandFile)!).Append(DefaultGuest.Kernel).Append(DefaultGuest.Initrd))
         {
