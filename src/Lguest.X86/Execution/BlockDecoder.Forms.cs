@@ -83,9 +83,9 @@ internal sealed partial class BlockDecoder
             case Mnemonic.Sar:
                 return TryShift(i, OpCode.ShiftArithmeticRight32, OpCode.ShiftArithmeticRightByCl32);
             case Mnemonic.Rol:
-                return TryShift(i, OpCode.RotateLeft32, null);
+                return i.Op0Kind == OpKind.Register && TryShift(i, OpCode.RotateLeft32, null);
             case Mnemonic.Ror:
-                return TryShift(i, OpCode.RotateRight32, null);
+                return i.Op0Kind == OpKind.Register && TryShift(i, OpCode.RotateRight32, null);
             case Mnemonic.Shrd when i.Code == Code.Shrd_rm32_r32_imm8 && i.Op0Kind == OpKind.Register && (i.Immediate8 & 31) != 0:
                 Emit(OpCode.DoubleShiftRight32, Place(i.Op0Register), Place(i.Op1Register)).Immediate = i.Immediate8 & 31u;
                 return true;

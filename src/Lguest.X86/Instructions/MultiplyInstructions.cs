@@ -1,5 +1,4 @@
-// Multiplication and division. The flags that the manual leaves undefined are left as current AMD processors leave them: products change
-// CF and OF only, quotients clear PF, ZF and SF and set AF.
+// Multiplication and division. What becomes of the flags that the manual leaves undefined, HostHabits tells.
 
 using Iced.Intel;
 using Lguest.X86.State;
@@ -58,12 +57,6 @@ internal static class MultiplyInstructions
         }
     }
 
-    private static void SetOverflow(Processor cpu, bool overflow)
-    {
-        cpu.State.Flags.Carry = overflow;
-        cpu.State.Flags.Overflow = overflow;
-    }
-
     private static void Multiply(Processor cpu, in Instruction instruction)
     {
         Operand source = cpu.Resolve(instruction, 0, false);
@@ -72,7 +65,7 @@ internal static class MultiplyInstructions
         ulong product = (ulong)(cpu.State.General[(int)Register32.Eax] & mask) * cpu.Load(source);
         uint high = (uint)(product >> bits);
         WriteAccumulatorPair(cpu, (uint)product, high, source.Size);
-        SetOverflow(cpu, high != 0);
+        cpu.State.Flags.SetProduct((uint)product, source.Size, high != 0);
     }
 
     private static void MultiplySigned(Processor cpu, in Instruction instruction)
@@ -82,7 +75,7 @@ internal static class MultiplyInstructions
             Operand source = cpu.Resolve(instruction, 0, false);
             long full = SignExtend(cpu.State.General[(int)Register32.Eax], source.Size) * SignExtend(cpu.Load(source), source.Size);
             WriteAccumulatorPair(cpu, (uint)full, (uint)(full >> (source.Size * 8)), source.Size);
-            SetOverflow(cpu, full != SignExtend((uint)full, source.Size));
+            cpu.State.Flags.SetProduct((uint)full, source.Size, full != SignExtend((uint)full, source.Size));
             return;
         }
         int last = instruction.OpCount - 1;
@@ -90,7 +83,7 @@ internal static class MultiplyInstructions
         uint left = cpu.ReadOperand(instruction, last - 1);
         long product = SignExtend(left, size) * SignExtend(cpu.ReadOperand(instruction, last), size);
         cpu.WriteRegister(instruction.Op0Register, (uint)product);
-        SetOverflow(cpu, product != SignExtend((uint)product, size));
+        cpu.State.Flags.SetProduct((uint)product, size, product != SignExtend((uint)product, size));
     }
 
     private static void Divide(Processor cpu, in Instruction instruction)
@@ -134,6 +127,9 @@ internal static class MultiplyInstructions
     {
         const uint oddPositive = 1;
         ref LazyFlags flags = ref cpu.State.Flags;
-        flags.SetResult(oddPositive, 4, flags.Carry, flags.Overflow, true);
+        if (!HostHabits.AreIntels)
+        {
+            flags.SetResult(oddPositive, 4, flags.Carry, flags.Overflow, true);
+        }
     }
 }

@@ -1,7 +1,8 @@
 // Shifts and rotates. Counts are taken modulo 32; a count of zero changes nothing, not even a flag. OF is defined for a count of one
-// only and AF never: both are left as current AMD processors leave them (OF by the same rule for every count, AF set).
+// only and AF never: HostHabits tells what becomes of them.
 
 using Iced.Intel;
+using Lguest.X86.State;
 
 namespace Lguest.X86.Instructions;
 
@@ -34,10 +35,12 @@ internal static class ShiftInstructions
             return;
         }
         int bits = destination.Size * 8;
-        ulong wide = (ulong)cpu.Load(destination) << count;
+        uint value = cpu.Load(destination);
+        ulong wide = (ulong)value << count;
         cpu.Store(destination, (uint)wide);
         bool carry = Bit(wide, bits);
-        cpu.State.Flags.SetResult((uint)wide, destination.Size, carry, carry != Bit(wide, bits - 1), true);
+        bool overflow = HostHabits.AreIntels ? UpperBitsDiffer(value, bits) : carry != Bit(wide, bits - 1);
+        cpu.State.Flags.SetShifted((uint)wide, destination.Size, carry, overflow);
     }
 
     private static void ShiftRight(Processor cpu, in Instruction instruction)
@@ -51,8 +54,8 @@ internal static class ShiftInstructions
         uint value = cpu.Load(destination);
         uint result = value >> count;
         cpu.Store(destination, result);
-        bool overflow = count == 1 && Bit(value, (destination.Size * 8) - 1);
-        cpu.State.Flags.SetResult(result, destination.Size, Bit(value, count - 1), overflow, true);
+        bool overflow = (HostHabits.AreIntels || count == 1) && Bit(value, (destination.Size * 8) - 1);
+        cpu.State.Flags.SetShifted(result, destination.Size, Bit(value, count - 1), overflow);
     }
 
     private static void ShiftArithmeticRight(Processor cpu, in Instruction instruction)
@@ -67,8 +70,10 @@ internal static class ShiftInstructions
         int value = destination.Size switch { 1 => (sbyte)raw, 2 => (short)raw, _ => (int)raw };
         uint result = (uint)(value >> count);
         cpu.Store(destination, result);
-        cpu.State.Flags.SetResult(result, destination.Size, ((value >> (count - 1)) & 1) != 0, false, true);
+        cpu.State.Flags.SetShifted(result, destination.Size, ((value >> (count - 1)) & 1) != 0, false);
     }
+
+    private static bool UpperBitsDiffer(ulong value, int bits) => Bit(value, bits - 1) != Bit(value, bits - 2);
 
     // Rotates touch CF and OF only. A count that is a multiple of the size moves nothing but still sets both.
     private static void RotateLeft(Processor cpu, in Instruction instruction)
@@ -84,7 +89,7 @@ internal static class ShiftInstructions
         int turn = count & (bits - 1);
         uint result = turn == 0 ? value : (value << turn) | (value >> (bits - turn));
         cpu.Store(destination, result);
-        SetRotated(cpu, Bit(result, 0), Bit(result, 0) != Bit(result, bits - 1));
+        SetRotated(cpu, instruction, count, Bit(result, 0), Bit(result, 0) != Bit(result, bits - 1), UpperBitsDiffer(value, bits));
     }
 
     private static void RotateRight(Processor cpu, in Instruction instruction)
@@ -101,7 +106,7 @@ internal static class ShiftInstructions
         uint result = turn == 0 ? value : (value >> turn) | (value << (bits - turn));
         cpu.Store(destination, result);
         bool top = Bit(result, bits - 1);
-        SetRotated(cpu, top, top != Bit(result, bits - 2));
+        SetRotated(cpu, instruction, count, top, top != Bit(result, bits - 2), Bit(value, 0) != Bit(value, bits - 1));
     }
 
     private static void RotateThroughCarryLeft(Processor cpu, in Instruction instruction)
@@ -118,7 +123,7 @@ internal static class ShiftInstructions
         ulong result = (value << count) | (value >> (bits + 1 - count));
         cpu.Store(destination, (uint)result);
         bool carry = Bit(result, bits);
-        SetRotated(cpu, carry, carry != Bit(result, bits - 1));
+        SetRotated(cpu, instruction, count, carry, carry != Bit(result, bits - 1), UpperBitsDiffer(value, bits));
     }
 
     private static void RotateThroughCarryRight(Processor cpu, in Instruction instruction)
@@ -134,13 +139,13 @@ internal static class ShiftInstructions
         ulong value = cpu.Load(destination) | ((ulong)cpu.State.Flags.CarryValue << bits);
         ulong result = (value >> count) | (value << (bits + 1 - count));
         cpu.Store(destination, (uint)result);
-        SetRotated(cpu, Bit(result, bits), Bit(result, bits - 1) != Bit(result, bits - 2));
+        SetRotated(cpu, instruction, count, Bit(result, bits), UpperBitsDiffer(result, bits), Bit(value, bits) != Bit(value, bits - 1));
     }
 
-    // Nine steps of a byte and seventeen of a word are a full turn: value and CF stay, OF follows its rule.
+    // Nine steps of a byte and seventeen of a word are a full turn: value and CF stay, OF follows its rule, or stays too.
     private static void RotateThroughCarryByNothing(Processor cpu, in Instruction instruction, Operand destination, bool left)
     {
-        if (Count(cpu, instruction, 1) == 0)
+        if (HostHabits.AreIntels || Count(cpu, instruction, 1) == 0)
         {
             return;
         }
@@ -149,8 +154,17 @@ internal static class ShiftInstructions
         cpu.State.Flags.Overflow = Bit(value, top) != (left ? cpu.State.Flags.Carry : Bit(value, top - 1));
     }
 
-    private static void SetRotated(Processor cpu, bool carry, bool overflow)
+    /// <param name="cpu">The processor.</param>
+    /// <param name="instruction">The rotate.</param>
+    /// <param name="count">How often it has turned.</param>
+    /// <param name="carry">CF behind the last turn.</param>
+    /// <param name="overflow">OF by the rule for a single turn, applied to the last one.</param>
+    /// <param name="overflowOfFirst">The same for the first.</param>
+    private static void SetRotated(Processor cpu, in Instruction instruction, int count, bool carry, bool overflow, bool overflowOfFirst)
     {
+        bool keeps = HostHabits.AreIntels && count != 1 && instruction.Op0Kind == OpKind.Register && instruction.Op1Kind != OpKind.Register
+            && instruction.Mnemonic is (Mnemonic.Rol or Mnemonic.Ror);
+        overflow = keeps ? cpu.State.Flags.Overflow : HostHabits.AreIntels ? overflowOfFirst : overflow;
         cpu.State.Flags.Carry = carry;
         cpu.State.Flags.Overflow = overflow;
     }
@@ -168,7 +182,11 @@ internal static class ShiftInstructions
         ulong value = cpu.Load(destination);
         ulong source = cpu.ReadOperand(instruction, 1);
         ulong wide = (value << 32) | (bits == 16 ? (source << 16) | source : source);
-        Finish(cpu, destination, (uint)((wide << count) >> 32), count <= bits && Bit(value, bits - count), left: true);
+        bool carry = count <= bits && Bit(value, bits - count);
+        var result = (uint)((wide << count) >> 32);
+        bool overflow = HostHabits.AreIntels ? UpperBitsDiffer(value, bits) : carry != Bit(result, bits - 1);
+        cpu.Store(destination, result);
+        cpu.State.Flags.SetShifted(result, destination.Size, carry, overflow);
     }
 
     private static void ShiftRightDouble(Processor cpu, in Instruction instruction)
@@ -183,14 +201,9 @@ internal static class ShiftInstructions
         ulong value = cpu.Load(destination);
         ulong source = cpu.ReadOperand(instruction, 1);
         ulong wide = value | (source << bits) | (bits == 16 ? source << 32 : 0);
-        Finish(cpu, destination, (uint)(wide >> count), count <= bits && Bit(wide, count - 1), left: false);
-    }
-
-    private static void Finish(Processor cpu, Operand destination, uint result, bool carry, bool left)
-    {
+        var result = (uint)(wide >> count);
+        bool overflow = HostHabits.AreIntels ? Bit(wide, bits) != Bit(wide, bits - 1) : UpperBitsDiffer(result, bits);
         cpu.Store(destination, result);
-        int top = (destination.Size * 8) - 1;
-        bool overflow = Bit(result, top) != (left ? carry : Bit(result, top - 1));
-        cpu.State.Flags.SetResult(result, destination.Size, carry, overflow, true);
+        cpu.State.Flags.SetShifted(result, destination.Size, count <= bits && Bit(wide, count - 1), overflow);
     }
 }

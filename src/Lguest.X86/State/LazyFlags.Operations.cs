@@ -116,24 +116,26 @@ public partial struct LazyFlags
         return result;
     }
 
-    /// <summary>SHL by 1 to 31; OF is the exclusive or of CF and the result's sign for every count.</summary>
+    /// <summary>SHL by 1 to 31; OF is the exclusive or of CF and the result's sign, or of the upper two bits before.</summary>
     internal uint ShiftLeft32(uint value, int count)
     {
         uint result = value << count;
         uint carry = (value >> (32 - count)) & 1;
+        uint carryXorOverflow = HostHabits.AreIntels ? (carry << 31) ^ value ^ (value << 1) : result;
         Result = result;
-        Carries = (carry << 31) | ((result >> 1) & CarryXorOverflowBit) | AdjustBit;
+        Carries = (carry << 31) | ((carryXorOverflow >> 1) & CarryXorOverflowBit) | ShiftedAdjust;
         return result;
     }
 
-    /// <summary>SHR by 1 to 31; OF is the top bit before the last single shift.</summary>
+    /// <summary>SHR by 1 to 31; OF is the top bit before the last single shift, or before the first.</summary>
     internal uint ShiftRight32(uint value, int count)
     {
         uint before = value >> (count - 1);
         uint carry = before & 1;
         uint result = before >> 1;
+        uint overflow = HostHabits.AreIntels ? value : before;
         Result = result;
-        Carries = (carry << 31) | ((carry << 30) ^ ((before >> 1) & CarryXorOverflowBit)) | AdjustBit;
+        Carries = (carry << 31) | ((carry << 30) ^ ((overflow >> 1) & CarryXorOverflowBit)) | ShiftedAdjust;
         return result;
     }
 
@@ -144,25 +146,27 @@ public partial struct LazyFlags
         uint carry = before & 1;
         uint result = (uint)((int)before >> 1);
         Result = result;
-        Carries = (carry << 31) | (carry << 30) | AdjustBit;
+        Carries = (carry << 31) | (carry << 30) | ShiftedAdjust;
         return result;
     }
 
-    /// <summary>ROL by 1 to 31: only CF and OF change.</summary>
+    /// <summary>ROL by an immediate of 1 to 31: only CF and OF change.</summary>
     internal uint RotateLeft32(uint value, int count)
     {
         uint result = BitOperations.RotateLeft(value, count);
+        bool overflow = HostHabits.AreIntels && count != 1 ? Overflow : ((result >> 31) ^ (result & 1)) != 0;
         Carry = (result & 1) != 0;
-        Overflow = ((result >> 31) ^ (result & 1)) != 0;
+        Overflow = overflow;
         return result;
     }
 
-    /// <summary>ROR by 1 to 31: only CF and OF change.</summary>
+    /// <summary>ROR by an immediate of 1 to 31: only CF and OF change.</summary>
     internal uint RotateRight32(uint value, int count)
     {
         uint result = BitOperations.RotateRight(value, count);
+        bool overflow = HostHabits.AreIntels && count != 1 ? Overflow : (int)(result ^ (result << 1)) < 0;
         Carry = (int)result < 0;
-        Overflow = (int)(result ^ (result << 1)) < 0;
+        Overflow = overflow;
         return result;
     }
 
@@ -170,7 +174,8 @@ public partial struct LazyFlags
     internal uint DoubleShiftRight32(uint value, uint filler, int count)
     {
         uint result = (value >> count) | (filler << (32 - count));
-        SetResult(result, 4, ((value >> (count - 1)) & 1) != 0, (int)(result ^ (result << 1)) < 0, true);
+        bool overflow = HostHabits.AreIntels ? (int)(value ^ (filler << 31)) < 0 : (int)(result ^ (result << 1)) < 0;
+        SetShifted(result, 4, ((value >> (count - 1)) & 1) != 0, overflow);
         return result;
     }
 
@@ -179,7 +184,7 @@ public partial struct LazyFlags
     {
         uint result = (value << count) | (filler >> (32 - count));
         bool carry = ((value >> (32 - count)) & 1) != 0;
-        SetResult(result, 4, carry, carry != ((int)result < 0), true);
+        SetShifted(result, 4, carry, HostHabits.AreIntels ? (int)(value ^ (value << 1)) < 0 : carry != ((int)result < 0));
         return result;
     }
 
@@ -188,7 +193,7 @@ public partial struct LazyFlags
     {
         long product = (long)(int)a * (int)b;
         bool wide = product != (int)product;
-        SetProductFits(!wide);
+        SetProduct((uint)product, 4, wide);
         return (uint)product;
     }
 
@@ -198,7 +203,7 @@ public partial struct LazyFlags
         ulong product = (ulong)low * factor;
         bool wide = product >> 32 != 0;
         low = (uint)product;
-        SetProductFits(!wide);
+        SetProduct(low, 4, wide);
         return (uint)(product >> 32);
     }
 
@@ -208,12 +213,30 @@ public partial struct LazyFlags
         long product = (long)(int)low * (int)factor;
         bool wide = product != (int)product;
         low = (uint)product;
-        SetProductFits(!wide);
+        SetProduct(low, 4, wide);
         return (uint)(product >> 32);
     }
 
-    /// <summary>Multiplications set CF and OF alike and leave the other flags, which the manual calls undefined.</summary>
-    private void SetProductFits(bool fits) => Carries = (Carries & ~(CarryBit | CarryXorOverflowBit)) | (fits ? 0 : CarryBit);
+    /// <summary>Multiplications set CF and OF alike; the other flags are undefined.</summary>
+    /// <param name="low">The product, or its low half.</param>
+    /// <param name="size">Its size in bytes.</param>
+    /// <param name="wide">It does not fit.</param>
+    internal void SetProduct(uint low, int size, bool wide)
+    {
+        const uint evenPositive = 3;
+        if (HostHabits.AreIntels)
+        {
+            bool isZero = low << (32 - (size * 8)) == 0;
+            SetResult(isZero ? evenPositive : low, size, wide, wide, false);
+            return;
+        }
+        Carries = (Carries & ~(CarryBit | CarryXorOverflowBit)) | (wide ? CarryBit : 0);
+    }
+
+    /// <summary>Flags of a shift.</summary>
+    internal void SetShifted(uint result, int size, bool carry, bool overflow) => SetResult(result, size, carry, overflow, !HostHabits.AreIntels);
+
+    private static uint ShiftedAdjust => HostHabits.AreIntels ? 0 : AdjustBit;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private uint Logic32(uint result)

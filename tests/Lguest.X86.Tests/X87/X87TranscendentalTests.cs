@@ -55,6 +55,11 @@ public sealed class X87TranscendentalTests
             {
                 x = operands.Magnitude(-70, -2);
             }
+            if (unmasked && HostHabits.AreIntels && code is Code.Fsin or Code.Fsincos or Code.Fptan && (x.SignExponent & 0x7FFF) <= 1)
+            {
+                // The sine of the smallest normal numbers, rounded down, underflows for AMD's processors and not for Intel's.
+                x = operands.Magnitude(-10, 63);
+            }
             state.SetSt(0, x);
             oracle.Check([X87Oracle.Create(code)], state, close: true);
         }
