@@ -17,7 +17,6 @@ public sealed unsafe partial class Processor : ICodeTracker
     private readonly FetchReader fetchReader;
     private readonly Decoder decoder16;
     private readonly Decoder decoder32;
-    private uint blockMode;
 
     /// <summary>Drops decoded code that a write has changed.</summary>
     void ICodeTracker.CodeFrameWritten(uint frame, uint offset, uint length)
@@ -37,7 +36,7 @@ public sealed unsafe partial class Processor : ICodeTracker
         state->General[GeneralRegisters.GsBaseIndex] = segments[(int)SegmentName.GS].Base;
         // The same offset lies elsewhere in its page when the base is not a page's.
         uint mode = (code.Big ? BlockMode.Code32 : 0) | ((code.Base & 0xFFF) << BlockMode.BaseShift);
-        bool flat = !UsesRealSegments && code.Big && code.Base == 0 && code.Limit == 0xFFFF_FFFF && !alignmentChecks && !watchpointsArmed
+        bool flat = !UsesRealSegments && IsFlatCode(code) && !alignmentChecks && !watchpointsArmed
             && IsFlat(segments[(int)SegmentName.DS]) && IsFlat(segments[(int)SegmentName.ES])
             && IsFlat(segments[(int)SegmentName.SS]) && segments[(int)SegmentName.SS].Big;
         if (flat)
@@ -46,9 +45,9 @@ public sealed unsafe partial class Processor : ICodeTracker
                 | (IsUnlimited(segments[(int)SegmentName.FS]) ? BlockMode.FsUnlimited : 0)
                 | (IsUnlimited(segments[(int)SegmentName.GS]) ? BlockMode.GsUnlimited : 0);
         }
-        if (mode != blockMode)
+        if (mode != context->BlockMode)
         {
-            blockMode = mode;
+            context->BlockMode = mode;
             leaveBlocks = true;
         }
     }
@@ -72,7 +71,7 @@ public sealed unsafe partial class Processor : ICodeTracker
             {
                 return null;
             }
-            Block* block = blocks.Find(physical, eip, blockMode);
+            Block* block = blocks.Find(physical, eip, context->BlockMode);
             if (block != null && block->Length - 1 > code.Limit - eip)
             {
                 block = null;
@@ -95,7 +94,7 @@ public sealed unsafe partial class Processor : ICodeTracker
                     return null;
                 }
             }
-            if ((blockMode & BlockMode.Flat) != 0 && !CrossesPage(block, 0))
+            if ((context->BlockMode & BlockMode.Flat) != 0 && !CrossesPage(block, 0))
             {
                 blocks.JumpTable[BlockCache.JumpIndex(eip)] = block;
                 if (link != null)
@@ -135,7 +134,7 @@ public sealed unsafe partial class Processor : ICodeTracker
         Decoder decoder = code.Big ? decoder32 : decoder16;
         fetchReader.Start(code.Base + start);
         decoder.IP = start;
-        blockDecoder.Begin(blockMode);
+        blockDecoder.Begin(context->BlockMode);
         uint end = start;
         uint lastPhysical = physical;
         uint cr2 = state->Cr2;
@@ -176,7 +175,7 @@ public sealed unsafe partial class Processor : ICodeTracker
             *block = new Block
             {
                 Eip = eip,
-                Mode = blockMode,
+                Mode = context->BlockMode,
                 Frame = physical >> 12,
                 LastFrame = lastFrame,
                 Count = blockDecoder.Count,

@@ -88,7 +88,13 @@ public sealed unsafe partial class Processor
             {
                 throw Fault(Vector.GeneralProtection);
             }
-            SetSegment(name, new Segment { Selector = selector });
+            var nothing = new Segment { Selector = selector };
+            SetSegment(name, nothing);
+            // What the table has in its first place matters to nobody, but the search for loaded descriptors compares it.
+            if (TryReadKnownSystem(state->Gdtr.Base, out ulong first))
+            {
+                NoteLoaded(new Descriptor((uint)first, (uint)(first >> 32)), nothing);
+            }
             return;
         }
         uint errorCode = selector & 0xFFFCu;
@@ -180,14 +186,23 @@ public sealed unsafe partial class Processor
     {
         foreach (SegmentName name in (ReadOnlySpan<SegmentName>)[SegmentName.ES, SegmentName.DS, SegmentName.FS, SegmentName.GS])
         {
-            ref Segment segment = ref state->Segments[(int)name];
-            bool conforming = segment.IsCode && segment.ConformingOrExpandDown;
-            if (segment.Present && !conforming && segment.PrivilegeLevel < state->PrivilegeLevel)
+            if (IsInner(state->Segments[(int)name], state->PrivilegeLevel))
             {
                 SetSegment(name, default);
             }
         }
     }
+
+    private bool HasInnerSegments(int ring)
+    {
+        ref SegmentRegisters segments = ref state->Segments;
+        return IsInner(segments[(int)SegmentName.ES], ring) || IsInner(segments[(int)SegmentName.DS], ring)
+            || IsInner(segments[(int)SegmentName.FS], ring) || IsInner(segments[(int)SegmentName.GS], ring);
+    }
+
+    /// <summary>Whether a data segment belongs to a more privileged ring.</summary>
+    private static bool IsInner(in Segment segment, int ring) =>
+        segment.Present && segment.PrivilegeLevel < ring && !(segment.IsCode && segment.ConformingOrExpandDown);
 
     // S:100 The crossing, a play in two scenes. *Scene one: a border post at night. On this side lies the realm of C#, ring 0, brightly
     // lit. On the other side it is dark, and somebody is breathing.*

@@ -165,7 +165,7 @@ public sealed unsafe partial class Processor
             SwitchThroughGate(selector, TaskSwitch.Nest, external, returnEip);
             if (pushError)
             {
-                Push(errorCode, (state->TaskRegister.Attributes & 0x800) != 0 ? 4 : 2);
+                Push(errorCode, TaskIs32Bits(state->TaskRegister) ? 4 : 2);
             }
             return;
         }
@@ -195,26 +195,36 @@ public sealed unsafe partial class Processor
         }
 
         bool gate32 = (type & 8) != 0;
-        uint handler = gate32 ? (low & 0xFFFF) | (high & 0xFFFF_0000) : low & 0xFFFF;
+        uint handler = gate32 ? GateOffset(gate) : low & 0xFFFF;
         Segment codeSegment = code.ToSegment((ushort)((selector & 0xFFFC) | ring));
         if (handler > codeSegment.Limit)
         {
             throw Fault(Vector.GeneralProtection, external);
         }
         MarkAccessed(code, selector);
+        int from = state->PrivilegeLevel;
         PushInterruptFrame(ring, gate32 ? 4 : 2, returnEip, pushError ? errorCode : null, external);
         KeepX87Selectors();
         state->Segments[(int)SegmentName.CS] = codeSegment;
-        uint cleared = Eflags.Trap | Eflags.NestedTask | Eflags.Resume | Eflags.Virtual8086;
-        if ((type & 1) == 0)
-        {
-            cleared |= Eflags.Interrupt;
-        }
-        state->SystemFlags &= ~cleared;
+        state->SystemFlags &= ~FlagsClearedBy(gate);
         SetPrivilegeLevel(ring);
         NextEip = handler;
+        if (source == EventSource.Instruction && gate32)
+        {
+            NoteEntered(vector, gate, from);
+        }
     }
     // :*
+
+    private static uint GateOffset(ulong gate) => ((uint)gate & 0xFFFF) | ((uint)(gate >> 32) & 0xFFFF_0000);
+
+    /// <summary>Flags that a gate clears, IF among them if it is an interrupt gate and not a trap gate.</summary>
+    private static uint FlagsClearedBy(ulong gate)
+    {
+        const ulong trapGate = 1ul << 40;
+        const uint always = Eflags.Trap | Eflags.NestedTask | Eflags.Resume | Eflags.Virtual8086;
+        return (gate & trapGate) == 0 ? always | Eflags.Interrupt : always;
+    }
 
     /// <summary>Pushes the frame onto the stack that the handler will run on, and makes that stack current.</summary>
     private void PushInterruptFrame(int ring, int size, uint returnEip, uint? errorCode, uint external)
@@ -289,8 +299,8 @@ public sealed unsafe partial class Processor
     internal (Segment Stack, uint Esp) InnerStack(int ring, uint external)
     {
         ref Segment task = ref state->TaskRegister;
-        bool task32 = (task.Attributes & 0x800) != 0;
-        uint offset = task32 ? 4 + ((uint)ring * 8) : 2 + ((uint)ring * 4);
+        bool task32 = TaskIs32Bits(task);
+        uint offset = task32 ? StackInTask + ((uint)ring * StackOfRing) : 2 + ((uint)ring * 4);
         uint last = offset + (task32 ? 5u : 3u);
         if (!task.Present || last > task.Limit)
         {

@@ -20,8 +20,41 @@ public sealed unsafe partial class Processor
         where T : unmanaged => Write(currentTlb, linear, value);
 
     /// <summary>Reads as the processor itself does when it needs a descriptor or a TSS: with supervisor rights.</summary>
+    /// <exception cref="Execution.GuestFault">The page tables refuse.</exception>
     internal T ReadSystem<T>(uint linear)
-        where T : unmanaged => Read<T>(currentSpace.Supervisor, linear);
+        where T : unmanaged => TryReadKnownSystem(linear, out T value) ? value : ReadNewSystem<T>(linear);
+
+    /// <summary>The same, if the page is known to the soft-TLB.</summary>
+    private bool TryReadKnownSystem<T>(uint linear, out T value)
+        where T : unmanaged
+    {
+        // SAFETY: as in Read.
+        unsafe
+        {
+            TlbEntry* entry = currentSpace.Supervisor.System + ((linear >> 12) % SoftTlb.SystemEntries);
+            bool known = entry->ReadTag == ((linear + (uint)sizeof(T) - 1) & PageMask);
+            value = known ? Unsafe.ReadUnaligned<T>((byte*)(entry->Addend + (nint)linear)) : default;
+            return known;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private T ReadNewSystem<T>(uint linear)
+        where T : unmanaged
+    {
+        // SAFETY: both indices are reduced modulo the arrays' lengths.
+        unsafe
+        {
+            SoftTlb tlb = currentSpace.Supervisor;
+            T value = Read<T>(tlb, linear);
+            TlbEntry* entry = tlb.Data + ((linear >> 12) % SoftTlb.Entries);
+            if (entry->ReadTag == (linear & PageMask))
+            {
+                tlb.System[(linear >> 12) % SoftTlb.SystemEntries] = *entry;
+            }
+            return value;
+        }
+    }
 
     /// <summary>Writes with supervisor rights.</summary>
     internal void WriteSystem<T>(uint linear, T value)

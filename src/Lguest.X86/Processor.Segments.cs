@@ -43,6 +43,9 @@ public sealed unsafe partial class Processor
     /// <summary>Whether a data segment is the whole 4 GiB from 0 and writable, so that its checks never fail.</summary>
     private static bool IsFlat(in Segment segment) => segment.Base == 0 && IsUnlimited(segment);
 
+    /// <summary>Whether a code segment is the whole 4 GiB from 0, of 32-bit code.</summary>
+    private static bool IsFlatCode(in Segment segment) => segment.Big && segment.Base == 0 && segment.Limit == 0xFFFF_FFFF;
+
     private static bool IsUnlimited(in Segment segment) =>
         segment.Present && segment.Limit == 0xFFFF_FFFF && segment.ReadableOrWritable && !segment.IsCode && !segment.ConformingOrExpandDown;
 

@@ -121,6 +121,12 @@ public sealed unsafe partial class Processor
     /// <param name="level">Privilege level of the instruction, before it changed anything.</param>
     internal void RestoreFlags(uint value, int size, int level)
     {
+        uint changeable = FlagsThatReturnRestores(size, level);
+        SetEflags((state->Eflags & ~changeable) | (value & changeable));
+    }
+
+    private uint FlagsThatReturnRestores(int size, int level)
+    {
         uint changeable = Eflags.Status | Eflags.Trap | Eflags.Direction | Eflags.NestedTask | Eflags.AlignmentCheck
             | Eflags.Identification | Eflags.Resume;
         if (level == 0)
@@ -131,11 +137,7 @@ public sealed unsafe partial class Processor
         {
             changeable |= Eflags.Interrupt;
         }
-        if (size == 2)
-        {
-            changeable &= 0xFFFF;
-        }
-        SetEflags((state->Eflags & ~changeable) | (value & changeable));
+        return size == 2 ? changeable & 0xFFFF : changeable;
     }
 
     /// <summary>Whether the I/O permission bitmap (or IOPL) lets this program touch ports; #GP(0) if not (Intel SDM volume 1, 18.5).</summary>

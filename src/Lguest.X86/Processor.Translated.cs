@@ -29,7 +29,7 @@ public sealed unsafe partial class Processor
 
     /// <summary>Executions after which a new block of the current mode is worth translating.</summary>
     private long InitialHeat() =>
-        options.StopsExactly ? 0 : translator is not null && (blockMode & BlockMode.Flat) != 0 ? options.TranslateAfter : NeverHot;
+        options.StopsExactly ? 0 : translator is not null && (context->BlockMode & BlockMode.Flat) != 0 ? options.TranslateAfter : NeverHot;
 
     /// <summary>The same as ExecuteBlocks, with translated code where there is some.</summary>
     private bool ExecuteTranslated(Translator code)
@@ -97,8 +97,7 @@ public sealed unsafe partial class Processor
             while (true)
             {
                 context->Tlb = currentTlb.Data;
-                context->SupervisorTlb = currentSpace.Supervisor.Data;
-                context->JumpKey = (ulong)blockMode << 32;
+                context->SystemTlb = currentSpace.Supervisor.System;
                 int exit = code.Enter(context, entry);
                 ExitRecord record = exit == Translator.IndirectExit ? new ExitRecord { Kind = CodeExit.Indirect } : code[exit];
                 codeExits[(int)record.Kind]++;
@@ -138,6 +137,17 @@ public sealed unsafe partial class Processor
                             code.NoteSharingMiss(record.Block, InstructionOf(record.Block, 0));
                         }
                         break;
+                    case CodeExit.Interrupt or CodeExit.InterruptReturn when TryCross(record, out bool mayBeInterrupted):
+                        if (mayBeInterrupted)
+                        {
+                            BringHome(code);
+                            return TranslatedEnd.Leave;
+                        }
+                        if (Follow(code, state->Eip, record, out entry) is not TranslatedEnd.None and TranslatedEnd crossed)
+                        {
+                            return crossed;
+                        }
+                        continue;
                     case CodeExit.Attention:
                         BringHome(code);
                         LeaveAt(record.Block, record.Instruction);
@@ -164,6 +174,28 @@ public sealed unsafe partial class Processor
                 context->FlagsWord = PackFlags(state->Flags.Value);
                 entry = record.Next;
             }
+        }
+    }
+
+    /// <summary>INT n or IRETD in the short way, if that leads to where it led before.</summary>
+    /// <param name="record">The exit.</param>
+    /// <param name="mayBeInterrupted">External interrupts have become allowed, and one may have waited for that.</param>
+    private bool TryCross(in ExitRecord record, out bool mayBeInterrupted)
+    {
+        // SAFETY: as in ExecuteTranslated.
+        unsafe
+        {
+            DecodedInstruction* decoded = InstructionOf(record.Block, record.Instruction);
+            bool wasAllowed = (state->SystemFlags & Eflags.Interrupt) != 0;
+            bool crossed = record.Kind == CodeExit.Interrupt
+                ? TryEnterAsBefore(decoded->Instruction.Immediate8, decoded->Instruction.NextIP32)
+                : TryLeaveAsBefore();
+            if (crossed)
+            {
+                context->InstructionCount -= record.Block->Count - record.Instruction - 1;
+            }
+            mayBeInterrupted = !wasAllowed && (state->SystemFlags & Eflags.Interrupt) != 0;
+            return crossed;
         }
     }
 
@@ -227,7 +259,7 @@ public sealed unsafe partial class Processor
             {
                 case CodeExit.Indirect when options.ChainBlocks:
                     JumpCacheEntry* slot = code.JumpCache + (target->Eip % JumpCacheEntry.Count);
-                    slot->Key = ((ulong)blockMode << 32) | target->Eip;
+                    slot->Key = ((ulong)context->BlockMode << 32) | target->Eip;
                     slot->Mapping = ExecuteEntry.Pack(target->Eip, target->Frame);
                     slot->Code = (byte*)code.EntryOf(target);
                     break;
@@ -271,7 +303,7 @@ public sealed unsafe partial class Processor
         {
             uint eip = state->Eip;
             Block* block = blocks.JumpTable[BlockCache.JumpIndex(eip)];
-            if (block != null && block->Eip == eip && block->Mode == blockMode)
+            if (block != null && block->Eip == eip && block->Mode == context->BlockMode)
             {
                 ExecuteEntry* page = currentTlb.Execute + ((eip >> 12) % SoftTlb.ExecuteEntries);
                 if (page->Tag == (eip & PageMask) && page->Frame == block->Frame)
@@ -293,9 +325,8 @@ public sealed unsafe partial class Processor
         BringFloatHome(code);
     }
 
-    private void UnpackFlags()
-    {
-        uint word = context->FlagsWord;
-        state->Flags.Value = ((word >> 8) & 0xFF) | ((word & SavedOverflow) != 0 ? Eflags.Overflow : 0);
-    }
+    private void UnpackFlags() => state->Flags.Value = SavedStatus(context->FlagsWord);
+
+    /// <summary>Status flags from what LAHF and SETO left.</summary>
+    private static uint SavedStatus(uint word) => ((word >> 8) & Eflags.Status & 0xFF) | ((word & SavedOverflow) != 0 ? Eflags.Overflow : 0);
 }

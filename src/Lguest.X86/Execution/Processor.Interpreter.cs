@@ -47,7 +47,7 @@ public sealed unsafe partial class Processor
             TlbEntry* tlb = currentTlb.Data;
             ExecuteEntry* instructionTlb = currentTlb.Execute;
             Block** jumpTable = blocks.JumpTable;
-            uint mode = blockMode;
+            uint mode = context->BlockMode;
             leaveBlocks = false;
             Block* block;
             Block** link = null;

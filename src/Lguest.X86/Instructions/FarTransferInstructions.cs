@@ -298,6 +298,7 @@ internal static class FarTransferInstructions
             uint esp = cpu.Peek((uint)size * 3, size);
             var stackSelector = (ushort)cpu.Peek((uint)size * 4, size);
             cpu.ReturnToOuterRing(selector, eip, stackSelector, esp);
+            cpu.NoteLeft(current);
         }
         cpu.RestoreFlags(flags, size, current);
         cpu.NextEip = eip;

@@ -53,11 +53,18 @@ internal sealed unsafe class SoftTlb
 {
     public const int Entries = 2048;
     public const int ExecuteEntries = 512;
+    public const int SystemEntries = 16;
     private const uint Invalid = 1;
     public const int DataBytes = Entries * 16;
 
     public readonly TlbEntry* Data;
     public readonly ExecuteEntry* Execute;
+
+    /// <summary>
+    /// The pages in which the processor itself looks for descriptors and stacks. It does so at each way in or out of a kernel, and nothing
+    /// that the kernel uses in between takes these entries' place. Only their read tags count.
+    /// </summary>
+    public readonly TlbEntry* System;
 
     // Numbers of the entries that hold what is not global, in the order in which they were filled; those of the instruction TLB lie
     // behind those of the data TLB.
@@ -68,15 +75,16 @@ internal sealed unsafe class SoftTlb
     {
         Data = (TlbEntry*)memory;
         Execute = (ExecuteEntry*)(memory + DataBytes);
+        System = (TlbEntry*)(memory + DataBytes + (ExecuteEntries * sizeof(ExecuteEntry)));
         Flush();
     }
 
-    public static int Bytes => DataBytes + (ExecuteEntries * sizeof(ExecuteEntry));
+    public static int Bytes => DataBytes + (ExecuteEntries * sizeof(ExecuteEntry)) + (SystemEntries * sizeof(TlbEntry));
 
     public void Flush()
     {
         // A Guest that forks flushes often: one wide fill makes every tag invalid, and what it puts between the tags is not looked at.
-        // SAFETY: the constructor's caller gave Bytes bytes, which both arrays fill exactly.
+        // SAFETY: the constructor's caller gave Bytes bytes, which the arrays fill exactly.
         unsafe
         {
             new Span<uint>(Data, Bytes / sizeof(uint)).Fill(Invalid);
@@ -122,19 +130,24 @@ internal sealed unsafe class SoftTlb
                     Execute[number - Entries].Tag = Invalid;
                 }
             }
+            for (int i = 0; i < SystemEntries; i++)
+            {
+                System[i].ReadTag = Invalid;
+            }
         }
         locals = 0;
     }
 
     public void FlushPage(uint linear)
     {
-        // SAFETY: both indices are reduced modulo the array lengths.
+        // SAFETY: the indices are reduced modulo the array lengths.
         unsafe
         {
             TlbEntry* data = Data + ((linear >> 12) % Entries);
             data->ReadTag = Invalid;
             data->WriteTag = Invalid;
             Execute[(linear >> 12) % ExecuteEntries].Tag = Invalid;
+            System[(linear >> 12) % SystemEntries].ReadTag = Invalid;
         }
     }
 

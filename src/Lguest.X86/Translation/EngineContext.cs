@@ -32,8 +32,11 @@ internal unsafe struct EngineContext
     /// <summary>Where indirect branches look first.</summary>
     public JumpCacheEntry* JumpCache;
 
-    /// <summary>What the high half of a jump cache key must be: the block mode.</summary>
-    public ulong JumpKey;
+    /// <summary>Zero: with the mode behind it, a word that an EIP makes the key of a jump cache entry.</summary>
+    public uint NoEip;
+
+    /// <summary>What blocks may assume now; see <see cref="Execution.BlockMode"/>.</summary>
+    public uint BlockMode;
 
     /// <summary>EIP of the last x87 instruction since the units were loaded, or <see cref="NoX87"/>.</summary>
     public uint LastX87Eip;
@@ -50,8 +53,8 @@ internal unsafe struct EngineContext
     /// <summary>Holds a value inside an instruction.</summary>
     public ulong Spilled;
 
-    /// <summary>Translations with supervisor rights, which descriptors are read with.</summary>
-    public Memory.TlbEntry* SupervisorTlb;
+    /// <summary>Translations that descriptors are read with.</summary>
+    public Memory.TlbEntry* SystemTlb;
 
     /// <summary>Host addresses of the runs of the block that runs; see <see cref="SharedRun"/>.</summary>
     public RunAddresses Runs;
@@ -149,8 +152,8 @@ internal struct LoadedDescriptors
 /// <summary>Displacements from R14 to what emitted code uses.</summary>
 internal static class ContextLayout
 {
-    public static readonly int AttentionAt, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, State,
-        FloatLive, Runs, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SupervisorTlb, Descriptors,
+    public static readonly int AttentionAt, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, BlockMode, State,
+        FloatLive, Runs, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SystemTlb, Descriptors,
         PrivilegeLevel, GdtBase, GdtLimit;
 
     static ContextLayout()
@@ -166,7 +169,8 @@ internal static class ContextLayout
             InstructionCount = (int)((byte*)&context.InstructionCount - start);
             Tlb = (int)((byte*)&context.Tlb - start);
             JumpCache = (int)((byte*)&context.JumpCache - start);
-            JumpKey = (int)((byte*)&context.JumpKey - start);
+            JumpKey = (int)((byte*)&context.NoEip - start);
+            BlockMode = (int)((byte*)&context.BlockMode - start);
             State = (int)((byte*)&context.State - start);
             FloatLive = (int)((byte*)&context.FloatLive - start);
             LastX87Eip = (int)((byte*)&context.LastX87Eip - start);
@@ -176,7 +180,7 @@ internal static class ContextLayout
             Image = (int)((byte*)&context.Image - start);
             System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
             HostMxcsr = (int)((byte*)&context.HostMxcsr - start);
-            SupervisorTlb = (int)((byte*)&context.SupervisorTlb - start);
+            SystemTlb = (int)((byte*)&context.SystemTlb - start);
             Descriptors = (int)((byte*)&context.Descriptors - start);
             PrivilegeLevel = (int)((byte*)&context.State.PrivilegeLevel - start);
             GdtBase = (int)((byte*)&context.State.Gdtr.Base - start);
@@ -209,7 +213,7 @@ internal static class ContextLayout
 [StructLayout(LayoutKind.Sequential, Size = 1 << SizeShift)]
 internal unsafe struct JumpCacheEntry
 {
-    /// <summary>EIP in the low half, <see cref="EngineContext.JumpKey"/> in the high one.</summary>
+    /// <summary>EIP in the low half, <see cref="EngineContext.BlockMode"/> in the high one.</summary>
     public ulong Key;
 
     /// <summary>Entry of the block that takes the flags saved.</summary>

@@ -20,6 +20,12 @@ internal enum CodeExit : byte
     /// <summary>An instruction that only its reference handler executes.</summary>
     Reference,
 
+    /// <summary>INT n.</summary>
+    Interrupt,
+
+    /// <summary>IRETD.</summary>
+    InterruptReturn,
+
     /// <summary>A branch whose target is known but not linked yet.</summary>
     Link,
 

@@ -29,14 +29,14 @@ internal sealed unsafe partial class Translator
         {
             hot.Instruction(4, 0x0FB7, (int)Temporary, Map(i.Op1Register));
         }
-        WriteLoadSegment((SegmentName)(i.Op0Register - Register.ES));
+        WriteLoadSegment((SegmentName)(i.Op0Register - Register.ES), i.Mnemonic == Mnemonic.Pop, i.NextIP32);
         if (i.Mnemonic == Mnemonic.Pop)
         {
             MoveStackPointer(HostOperand.At(GuestEsp, 4));
         }
     }
 
-    private void WriteLoadSegment(SegmentName name)
+    private void WriteLoadSegment(SegmentName name, bool popped, uint nextEip)
     {
         // SAFETY: the addresses are only subtracted; the entry found lies in the context.
         unsafe
@@ -56,18 +56,56 @@ internal sealed unsafe partial class Translator
             bool expected = !other || (block->Mode & modeBit) != 0;
             int property = other ? LoadedDescriptor.IsUnlimitedOffset : LoadedDescriptor.IsFlatOffset;
             hot.ArithmeticImmediate(Alu.Compare, 1, HostOperand.At(entry, property), expected ? 1 : 0);
-            WriteCallIf(HostCondition.NotEqual);
-            (int segmentBase, int attributes, int selector) = ContextLayout.Segment((int)name);
-            hot.Load(HostBase, HostOperand.At(entry, LoadedDescriptor.BaseOffset), 8);
-            hot.Store(HostOperand.At(Context, segmentBase), HostBase, 8);
             if (other)
             {
-                int mirror = name == SegmentName.FS ? GeneralRegisters.FsBaseIndex : GeneralRegisters.GsBaseIndex;
-                hot.Store(HostOperand.At(Context, ContextLayout.General(mirror)), HostBase);
+                hot.JumpIf(HostCondition.NotEqual, cold.Cursor);
+                WriteLoadOfOtherMode(name, modeBit, popped, nextEip);
             }
-            hot.Load(HostBase, HostOperand.At(entry, LoadedDescriptor.AttributesOffset));
-            hot.Store(HostOperand.At(Context, attributes), HostBase);
-            hot.Store(HostOperand.At(Context, selector), Temporary, 2);
+            else
+            {
+                WriteCallIf(HostCondition.NotEqual);
+            }
+            WriteSegment(hot, name);
+        }
+    }
+
+    /// <summary>Copies the descriptor that R10 names, and the selector in R15, into a segment register.</summary>
+    private static void WriteSegment(Emitter emitter, SegmentName name)
+    {
+        const HostRegister entry = HostRegister.R10;
+        (int segmentBase, int attributes, int selector) = ContextLayout.Segment((int)name);
+        emitter.Load(HostBase, HostOperand.At(entry, LoadedDescriptor.BaseOffset), 8);
+        emitter.Store(HostOperand.At(Context, segmentBase), HostBase, 8);
+        if (name is SegmentName.FS or SegmentName.GS)
+        {
+            int mirror = name == SegmentName.FS ? GeneralRegisters.FsBaseIndex : GeneralRegisters.GsBaseIndex;
+            emitter.Store(HostOperand.At(Context, ContextLayout.General(mirror)), HostBase);
+        }
+        emitter.Load(HostBase, HostOperand.At(entry, LoadedDescriptor.AttributesOffset));
+        emitter.Store(HostOperand.At(Context, attributes), HostBase);
+        emitter.Store(HostOperand.At(Context, selector), Temporary, 2);
+    }
+
+    /// <summary>Loads FS or GS with what this block was not written for, and goes on in a block of the other mode.</summary>
+    private void WriteLoadOfOtherMode(SegmentName name, uint modeBit, bool popped, uint nextEip)
+    {
+        // SAFETY: the address is only subtracted.
+        unsafe
+        {
+            WriteSegment(cold, name);
+            cold.ArithmeticImmediate(Alu.Xor, 4, HostOperand.At(Context, ContextLayout.BlockMode), (int)modeBit);
+            if ((flags.Places & (FlagPlaces.Saved | FlagPlaces.Dead)) == 0)
+            {
+                flags.Recover(cold);
+                cold.SaveFlags();
+            }
+            if (popped)
+            {
+                cold.LoadAddress(GuestEsp, HostOperand.At(GuestEsp, 4));
+            }
+            cold.LoadAddress(Counter, HostOperand.At(Counter, current + 1 - block->Count), 8);
+            cold.MoveImmediate(LinearAddress, nextEip);
+            cold.Jump(indirectBranch);
         }
     }
 
@@ -103,8 +141,8 @@ internal sealed unsafe partial class Translator
             hot.Arithmetic(Alu.Add, 4, HostBase, HostOperand.At(Context, ContextLayout.GdtBase));
             hot.Move(Temporary, HostBase);
             hot.ShiftRight(Temporary, 8);
-            hot.ArithmeticImmediate(Alu.And, 4, Temporary, (SoftTlb.Entries - 1) << 4);
-            hot.Arithmetic(Alu.Add, 8, Temporary, HostOperand.At(Context, ContextLayout.SupervisorTlb));
+            hot.ArithmeticImmediate(Alu.And, 4, Temporary, (SoftTlb.SystemEntries - 1) << 4);
+            hot.Arithmetic(Alu.Add, 8, Temporary, HostOperand.At(Context, ContextLayout.SystemTlb));
             // An entry that holds nothing has an odd tag, which differs from addresses in page 0 by as little as a right one would.
             hot.TestImmediate(1, HostOperand.At(Temporary, 0), 1);
             byte* emptyEntry = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);

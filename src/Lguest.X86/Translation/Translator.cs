@@ -477,7 +477,7 @@ internal sealed unsafe partial class Translator : IDisposable
             bool ends = false;
             if (effects[current].Form == InlineForm.Called)
             {
-                WriteCall(block->Count - 1 == current);
+                WriteCall(i, block->Count - 1 == current);
                 ends = block->Count - 1 == current;
             }
             else
@@ -506,13 +506,19 @@ internal sealed unsafe partial class Translator : IDisposable
     }
 
     /// <summary>Leaves for the reference handler of the instruction.</summary>
-    private void WriteCall(bool last)
+    private void WriteCall(in Instruction i, bool last)
     {
+        CodeExit kind = i.Code switch
+        {
+            Code.Int_imm8 => CodeExit.Interrupt,
+            Code.Iretd => CodeExit.InterruptReturn,
+            _ => CodeExit.Reference,
+        };
         if (touchesFloat)
         {
             unitsLive = FloatUnits.None;
         }
-        WriteExit(hot, NewRecord(CodeExit.Reference), flags.Places);
+        WriteExit(hot, NewRecord(kind), flags.Places);
         ForgetX87();
         if (!last)
         {
