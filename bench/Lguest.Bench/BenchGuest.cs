@@ -27,7 +27,7 @@ internal sealed class BenchGuest : IAsyncDisposable
     public Machine Machine { get; }
 
     /// <summary>Everything that the Guest has written to its console.</summary>
-    public string Shown => screen.ToString();
+    public string Shown => screen.Text;
 
     /// <summary>Forgets what the Guest has written so far. Nobody may be waiting for it.</summary>
     public void ForgetShown() => screen.Clear();
@@ -40,18 +40,10 @@ internal sealed class BenchGuest : IAsyncDisposable
     /// <param name="kernel">The kernel's file name.</param>
     public static string? FindFolder(string recipe, string kernel)
     {
-        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder != null; folder = folder.Parent)
+        string path = GuestScript.Run($"{recipe}/build", "--print-path").Output.Trim();
+        if (File.Exists(Path.Combine(path, kernel)))
         {
-            string script = Path.Combine(folder.FullName, "guest", recipe, "build");
-            if (File.Exists(script))
-            {
-                using Process process = Process.Start(new ProcessStartInfo(script, "--print-path") { RedirectStandardOutput = true })!;
-                string path = process.StandardOutput.ReadToEnd().Trim();
-                if (File.Exists(Path.Combine(path, kernel)))
-                {
-                    return path;
-                }
-            }
+            return path;
         }
         Console.Error.WriteLine($"bench: this Guest is not built yet; guest/{recipe}/build makes it");
         return null;
@@ -95,80 +87,7 @@ internal sealed class BenchGuest : IAsyncDisposable
     {
         if (await Task.WhenAny(marker, run).WaitAsync(TimeSpan.FromMinutes(3)) == run)
         {
-            throw new InvalidOperationException($"The Guest has ended: {await run}\n{screen}");
-        }
-    }
-
-    /// <summary>A console that waits for words.</summary>
-    private sealed class Screen : Stream
-    {
-        private readonly Lock door = new();
-        private readonly StringBuilder text = new();
-        private (string Word, int From, TaskCompletionSource Found)? wait;
-
-        public override bool CanRead => false;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
-        public Task WaitFor(string word)
-        {
-            lock (door)
-            {
-                var found = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-                wait = (word, text.Length, found);
-                return found.Task;
-            }
-        }
-
-        public void Clear()
-        {
-            lock (door)
-            {
-                text.Clear();
-            }
-        }
-
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-
-        public override void Write(ReadOnlySpan<byte> buffer)
-        {
-            lock (door)
-            {
-                text.Append(Encoding.Latin1.GetString(buffer));
-                if (wait is var (word, from, found) && text.ToString(from, text.Length - from).Contains(word, StringComparison.Ordinal))
-                {
-                    wait = null;
-                    found.SetResult();
-                }
-            }
-        }
-
-        public override void Flush()
-        {
-        }
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override string ToString()
-        {
-            lock (door)
-            {
-                return text.ToString();
-            }
+            throw new InvalidOperationException($"The Guest has ended: {await run}\n{screen.Text}");
         }
     }
 }

@@ -1,8 +1,8 @@
 // A Guest at work: a machine, somebody who types at its console, and a record of what it shows.
 
-using System.Diagnostics;
 using System.IO.Pipelines;
 using System.Text;
+using Lguest.Bench;
 using Lguest.Launcher;
 
 namespace Lguest.Boot.Tests;
@@ -12,7 +12,7 @@ internal sealed class BootedGuest : IAsyncDisposable
     private const string Prompt = "# ";
 
     private readonly Pipe keyboard = new();
-    private readonly ScreenStream screen = new();
+    private readonly Screen screen = new();
     private readonly Machine machine;
     private readonly Task<MachineResult> run;
     private int commands;
@@ -45,13 +45,15 @@ internal sealed class BootedGuest : IAsyncDisposable
 
     /// <summary>Boots a Guest on a machine of any kind.</summary>
     /// <param name="change">Makes it of the default one.</param>
-    public static Task<BootedGuest> StartAsync(Func<MachineOptions, MachineOptions> change) => StartAsync(new BootedGuest(change(Default)));
+    /// <param name="prompt">What it shows when it waits for an answer.</param>
+    public static Task<BootedGuest> StartAsync(Func<MachineOptions, MachineOptions> change, string prompt = Prompt) =>
+        StartAsync(new BootedGuest(change(Default)), prompt);
 
-    private static async Task<BootedGuest> StartAsync(BootedGuest guest)
+    private static async Task<BootedGuest> StartAsync(BootedGuest guest, string prompt = Prompt)
     {
         try
         {
-            await guest.WaitForAsync(Prompt, 0, TimeSpan.FromMinutes(3));
+            await guest.WaitForAsync(prompt, 0, TimeSpan.FromMinutes(3));
             return guest;
         }
         catch
@@ -77,6 +79,17 @@ internal sealed class BootedGuest : IAsyncDisposable
         return shown[start..end].Replace("\r\n", "\n");
     }
 
+    /// <summary>Types a line and waits for what the Guest says to it, which must differ from the line itself.</summary>
+    public Task AnswerAsync(string line, string expected)
+    {
+        int from = Screen.Length;
+        Type(line + "\n");
+        return WaitForAsync(expected, from, TimeSpan.FromMinutes(1));
+    }
+
+    /// <summary>Fails if the kernel has found anything wrong with itself or the machine.</summary>
+    public async Task AssertKernelIsContentAsync() => Assert.Equal("", await ExecuteAsync("dmesg | grep -e WARN -e BUG -e Oops -e 'Call Trace'"));
+
     /// <summary>Makes a file in the Guest.</summary>
     public async Task WriteFileAsync(string path, string text)
     {
@@ -95,70 +108,15 @@ internal sealed class BootedGuest : IAsyncDisposable
 
     private async Task WaitForAsync(string text, int from, TimeSpan patience)
     {
-        Stopwatch watch = Stopwatch.StartNew();
-        while (screen.IndexOf(text, from) < 0)
+        Task shown = screen.WaitFor(text, from);
+        try
         {
-            Assert.False(run.IsCompleted, $"the Guest has ended: {(run.IsCompletedSuccessfully ? run.Result.Reason : run.Exception?.Message)}\n{Screen}");
-            Assert.True(watch.Elapsed < patience, $"no '{text}' within {patience}:\n{Screen[from..]}");
-            await Task.Delay(20, TestContext.Current.CancellationToken);
+            await Task.WhenAny(shown, run).WaitAsync(patience, TestContext.Current.CancellationToken);
         }
-    }
-
-    private sealed class ScreenStream : Stream
-    {
-        private readonly StringBuilder text = new();
-
-        public string Text
+        catch (TimeoutException)
         {
-            get
-            {
-                lock (text)
-                {
-                    return text.ToString();
-                }
-            }
+            Assert.Fail($"no '{text}' within {patience}:\n{Screen[from..]}");
         }
-
-        public override bool CanRead => false;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
-        public int IndexOf(string value, int from)
-        {
-            lock (text)
-            {
-                return text.Length <= from ? -1 : text.ToString(from, text.Length - from).IndexOf(value, StringComparison.Ordinal);
-            }
-        }
-
-        public override void Flush()
-        {
-        }
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-
-        public override void Write(ReadOnlySpan<byte> buffer)
-        {
-            lock (text)
-            {
-                text.Append(Encoding.Latin1.GetString(buffer));
-            }
-        }
+        Assert.True(shown.IsCompleted, $"the Guest has ended: {(run.IsCompletedSuccessfully ? run.Result.Reason : run.Exception?.Message)}\n{Screen}");
     }
 }

@@ -1,31 +1,28 @@
-// Debian's kernel and its initramfs as guest/debian/build makes them, once for all tests.
+// Debian's kernels and their initramfs as guest/debian/build makes them. They are a download: where they cannot be had, a test is skipped and
+// says so.
 
-using System.Diagnostics;
 using Lguest.Launcher;
 
 namespace Lguest.Boot.Tests;
 
 internal static class DebianGuest
 {
-    private static readonly Lazy<string?> Build = new(static () =>
-    {
-        using Process process = Process.Start(new ProcessStartInfo(Path.Combine(DefaultGuest.Root, "guest", "debian", "build")) { RedirectStandardOutput = true })!;
-        string[] lines = process.StandardOutput.ReadToEnd().Split('\n');
-        process.WaitForExit();
-        return process.ExitCode == 0 ? Array.Find(lines, static line => line.StartsWith("done: ", StringComparison.Ordinal))?[6..] : null;
-    });
+    /// <summary>The kernel tests its ciphers for longer than all the rest takes.</summary>
+    public const string CommandLine = "console=ttyS0 cryptomgr.notests";
 
-    /// <summary>Skips a test where the kernel cannot be had.</summary>
-    public static void Require() => Assert.SkipWhen(Build.Value == null, "Debian's kernel could not be downloaded (guest/debian/build)");
-
-    /// <summary>A PC with Debian's kernel.</summary>
-    public static MachineOptions On(MachineOptions options) => options with
+    /// <summary>A PC with one of Debian's kernels.</summary>
+    /// <param name="options">What it has besides.</param>
+    /// <param name="flavour">Which kernel.</param>
+    public static MachineOptions On(MachineOptions options, string flavour = "686")
     {
-        Platform = MachinePlatform.Pc,
-        Kernel = Path.Combine(Build.Value!, "vmlinuz"),
-        Initrd = Path.Combine(Build.Value!, "initramfs.cpio"),
-        MemoryBytes = 256 << 20,
-        // The kernel tests its ciphers for longer than all the rest takes.
-        CommandLine = "console=ttyS0 cryptomgr.notests",
-    };
+        string folder = MadeGuest.Make("debian/build", flavour);
+        return options with
+        {
+            Platform = MachinePlatform.Pc,
+            Kernel = Path.Combine(folder, "vmlinuz"),
+            Initrd = Path.Combine(folder, "initramfs.cpio"),
+            MemoryBytes = 256 << 20,
+            CommandLine = CommandLine,
+        };
+    }
 }

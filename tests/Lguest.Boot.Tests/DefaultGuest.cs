@@ -1,8 +1,8 @@
 // The Guest that all these tests boot: the repository's own kernel and initramfs.
 
-using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using Lguest.Bench;
 using Lguest.Launcher;
 
 // Each test has the machine for itself: a Guest that boots keeps a processor busy, and one of the tests measures an idle one.
@@ -13,10 +13,10 @@ namespace Lguest.Boot.Tests;
 internal static class DefaultGuest
 {
     /// <summary>The checkout's root.</summary>
-    public static string Root { get; } = FindRoot();
+    public static string Root => GuestScript.Root;
 
     /// <summary>Where <c>guest/linux/build</c> puts what it makes.</summary>
-    private static string Folder { get; } = FindFolder();
+    private static string Folder { get; } = MadeGuest.Make("linux/build");
 
     public static string Kernel => Path.Combine(Folder, "vmlinux");
 
@@ -46,24 +46,5 @@ internal static class DefaultGuest
 
         static int Field(ReadOnlySpan<byte> header, int offset) =>
             int.Parse(Encoding.ASCII.GetString(header.Slice(offset, 8)), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
-    }
-
-    private static string FindFolder()
-    {
-        using Process process = Process.Start(new ProcessStartInfo(Path.Combine(Root, "guest", "linux", "build"), "--print-path") { RedirectStandardOutput = true })!;
-        string folder = process.StandardOutput.ReadToEnd().Trim();
-        process.WaitForExit();
-        Assert.True(File.Exists(Path.Combine(folder, "vmlinux")), "the Guest kernel is not built: run guest/linux/build");
-        return folder;
-    }
-
-    private static string FindRoot()
-    {
-        DirectoryInfo? folder = new(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder!.FullName, "lguest.slnx")))
-        {
-            folder = folder.Parent;
-        }
-        return folder.FullName;
     }
 }

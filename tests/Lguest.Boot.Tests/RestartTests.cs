@@ -13,10 +13,6 @@ public class RestartTests
     [InlineData(MachinePlatform.Pc)]
     public async Task AGuestThatRebootsStartsAgainWithTheSameDisk(MachinePlatform platform)
     {
-        if (platform == MachinePlatform.Pc)
-        {
-            DebianGuest.Require();
-        }
         using var image = new DiskImage(1);
         string disk = platform == MachinePlatform.Pc ? "/dev/vda" : "/dev/lgba";
         await using BootedGuest guest = await BootedGuest.StartAsync(options => (platform == MachinePlatform.Pc ? DebianGuest.On(options) : options) with
