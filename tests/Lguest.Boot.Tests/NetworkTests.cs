@@ -3,7 +3,6 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
-using System.Text;
 using Lguest.Launcher;
 
 namespace Lguest.Boot.Tests;
@@ -19,14 +18,12 @@ public sealed class NetworkTests : IDisposable
     [Fact]
     public async Task AGuestOfAnOrdinaryUserDownloadsFromAWebServerOnTheHost()
     {
-        byte[] file = RandomBytes(1, FileSize);
-        using var server = new TcpListener(IPAddress.Loopback, 0);
-        server.Start();
-        Task serving = ServeAsync(server, file);
+        using var file = new HostFile(1, FileSize);
+        Task serving = file.ServeAsync();
         (int status, string output, string errors) = await RunAsOrdinaryUserAsync(
-            $"{AwaitAddress}; wget -q -O - http://10.0.2.2:{Port(server)}/file | sha256sum; poweroff -f\n", "run", "--net=user");
+            $"{AwaitAddress}; wget -q -O - {file.Address} | sha256sum; poweroff -f\n", "run", "--net=user");
         Assert.Equal((0, ""), (status, errors));
-        Assert.Contains(Convert.ToHexStringLower(SHA256.HashData(file)), output);
+        Assert.Contains(file.Sum, output);
         await serving;
     }
 
@@ -45,20 +42,22 @@ public sealed class NetworkTests : IDisposable
         Assert.Equal(DefaultGuest.ReadInitrdFile("bin/busybox"), busybox);
     }
 
-    [Fact]
-    public async Task TwoGuestsOfOneProcessMoveAFile_AndAThirdThatJoinsAndAFourthThatDiesDoNotDisturbThem()
+    [Theory]
+    [InlineData(MachinePlatform.Lguest)]
+    [InlineData(MachinePlatform.Pc)]
+    public async Task TwoGuestsOfOneProcessMoveAFile_AndAThirdThatJoinsAndAFourthThatDiesDoNotDisturbThem(MachinePlatform platform)
     {
         (string disk, string sum) = MakeDisk();
         var network = new SharedNetworkOptions(Path.Combine(folder.FullName, "network"));
-        await using BootedGuest sender = await StartMemberAsync(1, network, new BlockDeviceOptions(disk) { Access = BlockAccess.ReadOnly });
-        await using BootedGuest receiver = await StartMemberAsync(2, network);
-        BootedGuest fourth = await StartMemberAsync(4, network);
+        await using BootedGuest sender = await StartMemberAsync(platform, 1, network, new BlockDeviceOptions(disk) { Access = BlockAccess.ReadOnly });
+        await using BootedGuest receiver = await StartMemberAsync(platform, 2, network);
+        BootedGuest fourth = await StartMemberAsync(platform, 4, network);
         try
         {
             Assert.Matches("[1-3] packets received", await receiver.ExecuteAsync("ping -c 3 192.168.77.4"));
-            await sender.ExecuteAsync("nc -l -p 5000 </dev/lgba >/dev/null & true");
+            await sender.ExecuteAsync($"nc -l -p 5000 <{Disk(platform)} >/dev/null & true");
             Task<string> received = receiver.ExecuteAsync(Fetch, seconds: 240);
-            await using BootedGuest third = await StartMemberAsync(3, network);
+            await using BootedGuest third = await StartMemberAsync(platform, 3, network);
             await fourth.DisposeAsync();
             Assert.Matches("[1-3] packets received", await third.ExecuteAsync("ping -c 3 192.168.77.2"));
             Assert.Contains(sum, await received);
@@ -69,15 +68,17 @@ public sealed class NetworkTests : IDisposable
         }
     }
 
-    [Fact]
-    public async Task TwoGuestsOfTwoProcessesMoveAFile()
+    [Theory]
+    [InlineData(MachinePlatform.Lguest)]
+    [InlineData(MachinePlatform.Pc)]
+    public async Task TwoGuestsOfTwoProcessesMoveAFile(MachinePlatform platform)
     {
         (string disk, string sum) = MakeDisk();
         string network = Path.Combine(folder.FullName, "network");
-        await using BootedGuest sender = await StartMemberAsync(1, new SharedNetworkOptions(network), new BlockDeviceOptions(disk) { Access = BlockAccess.ReadOnly });
-        await sender.ExecuteAsync("nc -l -p 5000 </dev/lgba >/dev/null & true");
+        await using BootedGuest sender = await StartMemberAsync(platform, 1, new SharedNetworkOptions(network), new BlockDeviceOptions(disk) { Access = BlockAccess.ReadOnly });
+        await sender.ExecuteAsync($"nc -l -p 5000 <{Disk(platform)} >/dev/null & true");
         (int status, string output, string errors) = await PipedProcess.RunAsync(
-            CommandFile, ["run", $"--sharenet={network}"], $"ifconfig eth0 192.168.77.2 up; {Fetch}; poweroff -f\n");
+            CommandFile, [platform == MachinePlatform.Pc ? "debian" : "run", $"--sharenet={network}"], $"ifconfig eth0 192.168.77.2 up; {Fetch}; poweroff -f\n");
         Assert.Equal((0, ""), (status, errors));
         Assert.Contains(sum, output);
     }
@@ -90,9 +91,11 @@ public sealed class NetworkTests : IDisposable
     /// <summary>With an end of its input, nc would end the connection.</summary>
     private const string Fetch = "mkfifo /tmp/silence; nc 192.168.77.1 5000 <>/tmp/silence | sha256sum";
 
-    private static async Task<BootedGuest> StartMemberAsync(int number, params DeviceOptions[] devices)
+    private static string Disk(MachinePlatform platform) => platform == MachinePlatform.Pc ? "/dev/vda" : "/dev/lgba";
+
+    private static async Task<BootedGuest> StartMemberAsync(MachinePlatform platform, int number, params DeviceOptions[] devices)
     {
-        BootedGuest guest = await BootedGuest.StartAsync(64, "", devices);
+        BootedGuest guest = await BootedGuest.StartAsync(options => (platform == MachinePlatform.Pc ? DebianGuest.On(options) : options) with { Devices = devices });
         await guest.ExecuteAsync($"ifconfig eth0 192.168.77.{number} up");
         return guest;
     }
@@ -100,27 +103,10 @@ public sealed class NetworkTests : IDisposable
     private (string Path, string Sum) MakeDisk()
     {
         string path = Path.Combine(folder.FullName, "disk");
-        byte[] bytes = RandomBytes(2, FileSize);
+        byte[] bytes = new byte[FileSize];
+        new Random(2).NextBytes(bytes);
         File.WriteAllBytes(path, bytes);
         return (path, Convert.ToHexStringLower(SHA256.HashData(bytes)));
-    }
-
-    private static byte[] RandomBytes(int seed, int length)
-    {
-        byte[] bytes = new byte[length];
-        new Random(seed).NextBytes(bytes);
-        return bytes;
-    }
-
-    /// <summary>Answers one request, whatever it asks for.</summary>
-    private static async Task ServeAsync(TcpListener server, byte[] file)
-    {
-        CancellationToken stop = TestContext.Current.CancellationToken;
-        using TcpClient client = await server.AcceptTcpClientAsync(stop);
-        NetworkStream stream = client.GetStream();
-        await stream.ReadAtLeastAsync(new byte[1024], 1, cancellationToken: stop);
-        await stream.WriteAsync(Encoding.ASCII.GetBytes($"HTTP/1.0 200 OK\r\nContent-Length: {file.Length}\r\n\r\n"), stop);
-        await stream.WriteAsync(file, stop);
     }
 
     /// <summary>Runs the command as somebody who may do nothing special, from a folder that everybody may read.</summary>
@@ -140,12 +126,10 @@ public sealed class NetworkTests : IDisposable
         return PipedProcess.RunAsync(command[0], command[1..], input);
     }
 
-    private static int Port(TcpListener server) => ((IPEndPoint)server.LocalEndpoint).Port;
-
     private static int FreePort()
     {
         using var server = new TcpListener(IPAddress.Loopback, 0);
         server.Start();
-        return Port(server);
+        return ((IPEndPoint)server.LocalEndpoint).Port;
     }
 }
