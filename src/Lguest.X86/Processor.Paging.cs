@@ -259,14 +259,16 @@ public sealed unsafe partial class Processor
             if (page != null && !PageIsWatched(linearPage))
             {
                 memory.Prepare(frame);
-                TlbEntry* entry = tlb.Data + ((linear >> 12) % SoftTlb.Entries);
                 if ((traits & PageTraits.Global) == 0)
                 {
                     tlb.NoteLocalData(linear);
                 }
-                entry->ReadTag = linearPage;
-                entry->WriteTag = (traits & PageTraits.Writable) != 0 && memory.TakesWritesUnnoticed(frame) ? linearPage : 1;
-                entry->Addend = (nint)page - (nint)linearPage;
+                tlb.SetData(linear, new TlbEntry
+                {
+                    ReadTag = linearPage,
+                    WriteTag = (traits & PageTraits.Writable) != 0 && memory.TakesWritesUnnoticed(frame) ? linearPage : 1,
+                    Addend = (nint)page - (nint)linearPage,
+                });
             }
         }
         return true;

@@ -54,8 +54,12 @@ internal sealed unsafe class SoftTlb
     public const int Entries = 2048;
     public const int ExecuteEntries = 512;
     public const int SystemEntries = 16;
+    public const int VictimEntries = 256;
     private const uint Invalid = 1;
     public const int DataBytes = Entries * 16;
+
+    /// <summary>Where the victims are, from the data TLB on.</summary>
+    public const int VictimOffset = DataBytes + (ExecuteEntries * 8) + (SystemEntries * 16);
 
     public readonly TlbEntry* Data;
     public readonly ExecuteEntry* Execute;
@@ -65,6 +69,12 @@ internal sealed unsafe class SoftTlb
     /// that the kernel uses in between takes these entries' place. Only their read tags count.
     /// </summary>
     public readonly TlbEntry* System;
+
+    /// <summary>
+    /// What was last driven out of the data TLB by a page of the same index, by the lower bits of that. Translated code that misses looks
+    /// here, and exchanges the two: a stack and a table that happen to lie eight megabytes apart would else drive each other out for ever.
+    /// </summary>
+    public readonly TlbEntry* Victims;
 
     // Numbers of the entries that hold what is not global, in the order in which they were filled; those of the instruction TLB lie
     // behind those of the data TLB.
@@ -76,10 +86,11 @@ internal sealed unsafe class SoftTlb
         Data = (TlbEntry*)memory;
         Execute = (ExecuteEntry*)(memory + DataBytes);
         System = (TlbEntry*)(memory + DataBytes + (ExecuteEntries * sizeof(ExecuteEntry)));
+        Victims = System + SystemEntries;
         Flush();
     }
 
-    public static int Bytes => DataBytes + (ExecuteEntries * sizeof(ExecuteEntry)) + (SystemEntries * sizeof(TlbEntry));
+    public static int Bytes => VictimOffset + (VictimEntries * sizeof(TlbEntry));
 
     public void Flush()
     {
@@ -130,10 +141,8 @@ internal sealed unsafe class SoftTlb
                     Execute[number - Entries].Tag = Invalid;
                 }
             }
-            for (int i = 0; i < SystemEntries; i++)
-            {
-                System[i].ReadTag = Invalid;
-            }
+            // Both lie side by side.
+            new Span<uint>(System, (SystemEntries + VictimEntries) * sizeof(TlbEntry) / sizeof(uint)).Fill(Invalid);
         }
         locals = 0;
     }
@@ -148,21 +157,48 @@ internal sealed unsafe class SoftTlb
             data->WriteTag = Invalid;
             Execute[(linear >> 12) % ExecuteEntries].Tag = Invalid;
             System[(linear >> 12) % SystemEntries].ReadTag = Invalid;
+            TlbEntry* victim = Victims + ((linear >> 12) % VictimEntries);
+            victim->ReadTag = Invalid;
+            victim->WriteTag = Invalid;
+        }
+    }
+
+    /// <summary>Puts a translation into the data TLB.</summary>
+    public void SetData(uint linear, in TlbEntry translation)
+    {
+        // SAFETY: both indices are reduced modulo the array lengths.
+        unsafe
+        {
+            TlbEntry* entry = Data + ((linear >> 12) % Entries);
+            if (entry->ReadTag != Invalid && entry->ReadTag != translation.ReadTag)
+            {
+                Victims[(linear >> 12) % VictimEntries] = *entry;
+            }
+            *entry = translation;
         }
     }
 
     /// <summary>Forgets that a host page may be written without notice.</summary>
     public void ProtectHostPage(byte* page)
     {
-        // SAFETY: the loop stays inside the array; only tags are changed.
+        // SAFETY: the arrays have as many entries.
         unsafe
         {
-            for (int i = 0; i < Entries; i++)
+            ProtectHostPage(new Span<TlbEntry>(Data, Entries), page);
+            ProtectHostPage(new Span<TlbEntry>(Victims, VictimEntries), page);
+        }
+    }
+
+    private static void ProtectHostPage(Span<TlbEntry> entries, byte* page)
+    {
+        // SAFETY: the pointers are only compared.
+        unsafe
+        {
+            foreach (ref TlbEntry entry in entries)
             {
-                uint tag = Data[i].WriteTag;
-                if (tag != Invalid && (byte*)(Data[i].Addend + (nint)tag) == page)
+                if (entry.WriteTag != Invalid && (byte*)(entry.Addend + (nint)entry.WriteTag) == page)
                 {
-                    Data[i].WriteTag = Invalid;
+                    entry.WriteTag = Invalid;
                 }
             }
         }

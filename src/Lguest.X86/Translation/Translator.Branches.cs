@@ -1,4 +1,4 @@
-// The stack and the branches. A direct branch is a jump of the host that is linked to its target's code once that exists; an indirect
+// The stack, the calls of reference handlers, and the branches. A direct branch is a jump of the host that is linked to its target's code once that exists; an indirect
 // one looks its target up in the jump cache, which all share.
 
 using Iced.Intel;
@@ -60,6 +60,27 @@ internal sealed unsafe partial class Translator
         MoveStackPointer(HostOperand.At(HostRegister.Rbp, 4));
         BeforeWrite(HostRegister.Rbp);
         hot.Load(HostRegister.Rbp, from);
+    }
+
+    /// <summary>Leaves for the reference handler of the instruction.</summary>
+    private void WriteCall(in Instruction i, bool last)
+    {
+        CodeExit kind = i.Code switch
+        {
+            Code.Int_imm8 => CodeExit.Interrupt,
+            Code.Iretd => CodeExit.InterruptReturn,
+            _ => CodeExit.Reference,
+        };
+        if (touchesFloat)
+        {
+            unitsLive = FloatUnits.None;
+        }
+        WriteExit(hot, NewRecord(kind), flags.Places);
+        ForgetX87();
+        if (!last)
+        {
+            flags.Begin(FlagPlaces.Native | FlagPlaces.Saved);
+        }
     }
 
     private void WriteBranch(in Instruction i)

@@ -176,6 +176,8 @@ internal sealed unsafe partial class Translator
             records[record].Size = (ushort)size;
             records[record].ProbeWrites = write;
             records[record].Retry = (nint)retry + arena.WriteToRun;
+            WriteCallOf(cold, write ? findWritableVictim : findReadableVictim);
+            cold.JumpIf(HostCondition.Equal, retry);
             WriteExit(cold, record, flags.Places);
             hot.Load(HostBase, HostOperand.At(Tlb, HostBase, 0, TlbEntry.AddendOffset), 8);
             return record;

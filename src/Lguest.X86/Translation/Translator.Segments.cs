@@ -48,8 +48,7 @@ internal sealed unsafe partial class Translator
             flags.BeforeClobber();
             hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.LastX87Segment), (int)name);
             WriteCallIf(HostCondition.Equal);
-            hot.Byte(0xE8);
-            hot.DoubleWord((int)(findDescriptor - (hot.Cursor + 4)));
+            WriteCallOf(hot, findDescriptor);
             WriteCallIf(HostCondition.NotEqual);
             bool other = name is SegmentName.FS or SegmentName.GS;
             uint modeBit = name == SegmentName.FS ? BlockMode.FsUnlimited : BlockMode.GsUnlimited;

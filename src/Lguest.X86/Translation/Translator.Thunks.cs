@@ -19,6 +19,8 @@ internal sealed unsafe partial class Translator
         GuestEsp, HostRegister.Rbp, HostRegister.Rsi, HostRegister.Rdi,
     ];
 
+    private byte* findReadableVictim;
+    private byte* findWritableVictim;
     private delegate* unmanaged<EngineContext*, nint, int> enter;
     private delegate* unmanaged<EngineContext*, void> loadX87;
     private delegate* unmanaged<EngineContext*, void> storeX87;
@@ -33,6 +35,8 @@ internal sealed unsafe partial class Translator
                 : address == (nint)exitWithSavedFlags ? "leave with saved flags"
                 : address == (nint)indirectBranch ? "indirect branch"
                 : address == (nint)findDescriptor ? "find descriptor"
+                : address == (nint)findReadableVictim ? "find readable victim"
+                : address == (nint)findWritableVictim ? "find writable victim"
                 : null;
         }
     }
@@ -70,6 +74,10 @@ internal sealed unsafe partial class Translator
             WriteX87Carriers();
             arena.Align();
             WriteFindDescriptor();
+            arena.Align();
+            findReadableVictim = WriteFindVictim(0);
+            arena.Align();
+            findWritableVictim = WriteFindVictim(TlbEntry.WriteTagOffset);
         }
     }
 
@@ -203,6 +211,51 @@ internal sealed unsafe partial class Translator
             Emitter.Patch(toMiss, hot.Cursor);
             hot.MoveImmediate(ExitNumber, IndirectExit);
             hot.Jump(exitWithSavedFlags);
+        }
+    }
+
+    /// <summary>
+    /// For a page in R15 that entry R11 of the soft-TLB does not hold: brings it there from among the victims, and "equal"; or "not equal".
+    /// </summary>
+    private byte* WriteFindVictim(int tagOffset)
+    {
+        // SAFETY: the addresses are only kept and subtracted. The code exchanges an entry of the soft-TLB, whose index the probe has cut to
+        // size, with one of the victims, whose index it cuts itself.
+        unsafe
+        {
+            const HostRegister victim = HostRegister.Rcx;
+            const HostRegister word = HostRegister.Rdx;
+            byte* start = hot.Cursor;
+            Push(victim);
+            hot.Move(victim, HostBase);
+            hot.ArithmeticImmediate(Alu.And, 4, victim, (SoftTlb.VictimEntries - 1) * sizeof(TlbEntry));
+            hot.LoadAddress(victim, HostOperand.At(Tlb, victim, 0, SoftTlb.VictimOffset), 8);
+            hot.Arithmetic(Alu.Compare, 4, Temporary, HostOperand.At(victim, tagOffset));
+            byte* toEnd = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
+            Push(word);
+            for (int half = 0; half < sizeof(TlbEntry); half += sizeof(ulong))
+            {
+                hot.Load(word, HostOperand.At(victim, half), 8);
+                hot.Load(Temporary, HostOperand.At(Tlb, HostBase, 0, half), 8);
+                hot.Store(HostOperand.At(victim, half), Temporary, 8);
+                hot.Store(HostOperand.At(Tlb, HostBase, 0, half), word, 8);
+            }
+            Pop(word);
+            hot.Arithmetic(Alu.Compare, 4, victim, victim);
+            Emitter.Patch(toEnd, hot.Cursor);
+            Pop(victim);
+            hot.Byte(0xC3);
+            return start;
+        }
+    }
+
+    private static void WriteCallOf(Emitter emitter, byte* thunk)
+    {
+        // SAFETY: the address is only subtracted.
+        unsafe
+        {
+            emitter.Byte(0xE8);
+            emitter.DoubleWord((int)(thunk - (emitter.Cursor + sizeof(int))));
         }
     }
 

@@ -505,27 +505,6 @@ internal sealed unsafe partial class Translator : IDisposable
         }
     }
 
-    /// <summary>Leaves for the reference handler of the instruction.</summary>
-    private void WriteCall(in Instruction i, bool last)
-    {
-        CodeExit kind = i.Code switch
-        {
-            Code.Int_imm8 => CodeExit.Interrupt,
-            Code.Iretd => CodeExit.InterruptReturn,
-            _ => CodeExit.Reference,
-        };
-        if (touchesFloat)
-        {
-            unitsLive = FloatUnits.None;
-        }
-        WriteExit(hot, NewRecord(kind), flags.Places);
-        ForgetX87();
-        if (!last)
-        {
-            flags.Begin(FlagPlaces.Native | FlagPlaces.Saved);
-        }
-    }
-
     /// <summary>Goes on at a known address, by a jump that can be linked.</summary>
     private void WriteEdge(uint target) => WriteEdge(hot, target, flags.Places);
 
