@@ -305,8 +305,12 @@ public sealed unsafe partial class Processor
             Block* block = blocks.JumpTable[BlockCache.JumpIndex(eip)];
             if (block != null && block->Eip == eip && block->Mode == context->BlockMode)
             {
-                ExecuteEntry* page = currentTlb.Execute + ((eip >> 12) % SoftTlb.ExecuteEntries);
-                if (page->Tag == (eip & PageMask) && page->Frame == block->Frame)
+                // In a flat block EIP is the linear address. A walk through the page tables may mark entries as used, and change code there.
+                if (!TryFillExecute(eip, out uint physical))
+                {
+                    return null;
+                }
+                if (physical >> 12 == block->Frame && block->Mode == context->BlockMode)
                 {
                     return block;
                 }

@@ -322,6 +322,16 @@ internal sealed unsafe class Emitter
         }
     }
 
+    /// <summary>Where a jump leads.</summary>
+    public static byte* Target(byte* distance)
+    {
+        // SAFETY: as in Patch.
+        unsafe
+        {
+            return distance + 4 + Unsafe.ReadUnaligned<int>(distance);
+        }
+    }
+
     /// <summary>An instruction of one to five bytes that does nothing.</summary>
     public void NoOperation(int bytes)
     {

@@ -229,10 +229,18 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the places were recorded when the branch was written, and the target has been translated.
         unsafe
         {
-            Emitter.Patch((byte*)link.Next, link.FlagsSaved ? target->EntrySaved : target->EntryNative);
-            if (link.Kind == CodeExit.LinkAcrossPages)
+            // Most often the link is as it should be, and only the instruction TLB had to be filled. To write code that has just run, be it with
+            // what is there, would cost the host's processor all that it has prepared.
+            var place = (byte*)link.Next;
+            byte* entry = link.FlagsSaved ? target->EntrySaved : target->EntryNative;
+            if (Emitter.Target(place) != entry)
             {
-                *(ulong*)link.Mapping = ExecuteEntry.Pack(target->Eip, target->Frame);
+                Emitter.Patch(place, entry);
+            }
+            ulong mapping = ExecuteEntry.Pack(target->Eip, target->Frame);
+            if (link.Kind == CodeExit.LinkAcrossPages && *(ulong*)link.Mapping != mapping)
+            {
+                *(ulong*)link.Mapping = mapping;
             }
         }
     }
