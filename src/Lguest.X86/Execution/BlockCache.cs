@@ -77,7 +77,7 @@ internal sealed unsafe class BlockCache : IDisposable
         // SAFETY: chains link blocks of the arena; Clear resets chains and arena together.
         unsafe
         {
-            Block** link = buckets + Bucket(physical);
+            Block** link = buckets + Bucket(physical, eip);
             while (*link != null)
             {
                 Block* block = *link;
@@ -124,7 +124,7 @@ internal sealed unsafe class BlockCache : IDisposable
         {
             used += (bytes + 15) & ~15u;
             Decoded++;
-            Block** bucket = buckets + Bucket(physical);
+            Block** bucket = buckets + Bucket(physical, block->Eip);
             block->HashNext = *bucket;
             *bucket = block;
             block->FrameNext = frames[block->Frame].First;
@@ -189,7 +189,8 @@ internal sealed unsafe class BlockCache : IDisposable
         return (UInt128.MaxValue >> (127 - (last - first))) << first;
     }
 
-    private static uint Bucket(uint physical) => (physical * 0x9E37_79B1) >> 17;
+    // By both addresses: each process has a library somewhere else, and all of them have it in the same frames.
+    private static uint Bucket(uint physical, uint eip) => ((physical + ((eip >> 12) * 0x85EB_CA6B)) * 0x9E37_79B1) >> 17;
 
     /// <summary>Makes every lookup and link miss a block from now on.</summary>
     public void Kill(Block* block)
