@@ -61,6 +61,17 @@ internal sealed class BenchGuest : IAsyncDisposable
         Engine = engine,
     });
 
+    /// <summary>A PC with Debian's kernel.</summary>
+    /// <param name="folder">Where the kernel and its initramfs are.</param>
+    public static MachineOptions Debian(string folder) => new()
+    {
+        Platform = MachinePlatform.Pc,
+        Kernel = Path.Combine(folder, "vmlinuz"),
+        Initrd = Path.Combine(folder, "initramfs.cpio"),
+        MemoryBytes = 256 << 20,
+        CommandLine = "console=ttyS0 cryptomgr.notests quiet",
+    };
+
     /// <summary>Boots a machine of any kind to the prompt; its console is the bench's.</summary>
     public static async Task<BenchGuest> StartAsync(MachineOptions options)
     {

@@ -4,7 +4,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
-using Lguest.Launcher;
 
 namespace Lguest.Bench;
 
@@ -30,14 +29,7 @@ internal static partial class ClockBenchmark
         {
             return 1;
         }
-        await using BenchGuest guest = await BenchGuest.StartAsync(new MachineOptions
-        {
-            Platform = MachinePlatform.Pc,
-            Kernel = Path.Combine(folder, "vmlinuz"),
-            Initrd = Path.Combine(folder, "initramfs.cpio"),
-            MemoryBytes = 256 << 20,
-            CommandLine = "console=ttyS0 cryptomgr.notests quiet",
-        });
+        await using BenchGuest guest = await BenchGuest.StartAsync(BenchGuest.Debian(folder));
         var watch = Stopwatch.StartNew();
         Sample first = await TakeBestAsync(guest, watch), last = first;
         double worst = 0, widest = first.Uncertainty;

@@ -1,5 +1,5 @@
-// A processor that stops after so many instructions. Silicon cannot do that, and no machine needs it; but two engines can only be compared
-// at the same instruction, and a Guest does the same twice only if its interrupts come at the same instructions. The translator leaves its
+// A processor that stops after so many instructions. Silicon cannot do that; but two engines can only be compared at the same instruction, and a
+// Guest does the same twice only if its interrupts come at the same instructions. A PC stops to learn that its Guest computes. The translator leaves its
 // code where it asks for attention anyhow, which is up to a block before the count or as far behind it as code without a loop goes. A
 // processor that stops exactly can follow it to any place: it lets the interpreter run one block at a time.
 

@@ -29,21 +29,22 @@ internal sealed class PcBoard : IDisposable
     /// <summary>Builds a board.</summary>
     /// <param name="memory">The machine's memory.</param>
     /// <param name="options">What is on it.</param>
+    /// <param name="time">The time of its chips.</param>
     /// <param name="signal">Called whenever the interrupt controller has something for the processor, by any thread.</param>
     /// <param name="end">Called when the Guest ends the machine.</param>
-    public PcBoard(MachineMemory memory, PcOptions options, Action signal, Action<PcEnd> end)
+    public PcBoard(MachineMemory memory, PcOptions options, TimeProvider time, Action signal, Action<PcEnd> end)
     {
         Interrupts = new PicPair(signal);
         Interrupts.Connect(Ports);
-        timer = new Pit8254(Interrupts.Line(TimerIrq), options.Time);
+        timer = new Pit8254(Interrupts.Line(TimerIrq), time);
         timer.Connect(Ports);
-        clock = new Rtc146818(Interrupts.Line(ClockIrq), options.Time);
+        clock = new Rtc146818(Interrupts.Line(ClockIrq), time);
         clock.Connect(Ports);
         StoreMemorySize(memory.GuestFrames);
         Serial = new Uart16550(FirstSerialPort, Interrupts.Line(SerialIrq), options.Console);
         Serial.Connect(Ports);
         new SystemPorts(() => end(new PcEnd(PcEndKind.Reset)), options.Console.Print).Connect(Ports);
-        new PowerManagement(() => end(new PcEnd(PcEndKind.PowerOff)), options.Time).Connect(Ports);
+        new PowerManagement(() => end(new PcEnd(PcEndKind.PowerOff)), time).Connect(Ports);
         if (options.HasDebugExit)
         {
             new DebugExit(status => end(new PcEnd(PcEndKind.DebugExit, status))).Connect(Ports);

@@ -1,7 +1,6 @@
 // A PC that runs: one processor that owns ring 0 on one board. The run loop is short, because the Guest does everything itself: it comes
 // out when the processor halts, and then the thread sleeps until an interrupt; when somebody calls; and when it is the end.
 
-using Lguest.Platform;
 using Lguest.X86;
 using Lguest.X86.Memory;
 using Lguest.X86.State;
@@ -12,9 +11,12 @@ namespace Lguest.Pc.Board;
 /// <remarks>One thread at a time runs it; <see cref="Kick"/> and <see cref="InputArrived"/> may come from others.</remarks>
 public sealed class PcGuest : IInterruptController, IDisposable
 {
+    // Some hundred microseconds: what a kernel does at a tick when nobody wants anything takes a tenth of it.
+    private const int InstructionsBeforeWatch = 100_000;
+
     private readonly PcBoard board;
     private readonly ISerialConsole console;
-    private readonly PreciseEvent wake = new();
+    private readonly BoardTime time = new();
     private PcEnd? end;
     private volatile bool kicked;
 
@@ -26,13 +28,16 @@ public sealed class PcGuest : IInterruptController, IDisposable
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(options);
         console = options.Console;
-        board = new PcBoard(memory, options, Signal, End);
+        board = new PcBoard(memory, options, time, Signal, End);
         Processor = new Processor(memory, options.Processor with
         {
             HostOwnsRing0 = false,
             Ports = board.Ports,
             InterruptController = this,
-        });
+        })
+        {
+            StopReached = time.Watch,
+        };
     }
 
     /// <summary>RAM ends here at the latest, in bytes: PCI cards come next.</summary>
@@ -71,7 +76,7 @@ public sealed class PcGuest : IInterruptController, IDisposable
     {
         kicked = true;
         Processor.RequestReturn();
-        wake.Set();
+        time.Wake();
     }
 
     /// <summary>Says that the console has input. May be called from any thread.</summary>
@@ -94,22 +99,24 @@ public sealed class PcGuest : IInterruptController, IDisposable
     {
         board.Dispose();
         Processor.Dispose();
-        wake.Dispose();
+        time.Dispose();
     }
 
     private void Sleep()
     {
         while (!board.Interrupts.Output && !kicked)
         {
-            wake.Wait(MonotonicClock.Never);
+            time.Sleep();
         }
+        // Most Guests are asleep again before the next timer is due, and then nobody had to be woken to watch it.
+        Processor.StopAt(Processor.CompletedInstructions + InstructionsBeforeWatch);
     }
 
     private void Signal()
     {
         // The board may speak before there is a processor.
         Processor?.SignalInterrupt();
-        wake.Set();
+        time.Wake();
     }
 
     private void End(PcEnd how)

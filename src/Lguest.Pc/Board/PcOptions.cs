@@ -26,9 +26,6 @@ public sealed record PcOptions
 
     /// <summary>Takes what is written to a traced port: port, size in bytes, value. Called on the thread that runs the processor.</summary>
     public Action<ushort, int, uint>? PortTraced { get; init; }
-
-    /// <summary>The host's time.</summary>
-    public TimeProvider Time { get; init; } = Platform.PreciseTimeProvider.Instance;
 }
 
 /// <summary>A serial peer that may keep what it takes for a while.</summary>

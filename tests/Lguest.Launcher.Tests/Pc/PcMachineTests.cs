@@ -190,6 +190,36 @@ public class PcMachineTests
         Assert.Equal(MachineEnd.PowerOff, result.End);
     }
 
+    [Theory]
+    [InlineData(Engine.Interpreter)]
+    [InlineData(Engine.Translator)]
+    public async Task TheTimerInterruptsWhoComputesAfterASleep(Engine engine)
+    {
+        MachineResult result = await RunAsync(
+            static c =>
+            {
+                InstallInterrupts(c, serialMask: 0xFE);
+                WritePortByte(c, 0x43, 0x34);
+                WritePortByte(c, 0x40, 0xA9);
+                WritePortByte(c, 0x40, 0x04);
+                c.mov(ecx, 100);
+                Label again = c.CreateLabel(), computing = c.CreateLabel();
+                c.Label(ref again);
+                c.sti();
+                c.hlt();
+                // An interrupt leaves its frame below the stack.
+                c.mov(__dword_ptr[esp - 4], 0);
+                c.Label(ref computing);
+                c.cmp(__dword_ptr[esp - 4], 0);
+                c.je(computing);
+                c.dec(ecx);
+                c.jne(again);
+                WritePort(c, PowerControl, 0x3400, 2);
+            },
+            options => options with { Engine = engine });
+        Assert.Equal(MachineEnd.PowerOff, result.End);
+    }
+
     [Fact]
     public async Task WhatWasSaidIsSeenBeforeTheGuestSleeps()
     {
