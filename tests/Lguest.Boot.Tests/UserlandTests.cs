@@ -1,5 +1,5 @@
 // A whole Debian 12 on an ext4 disk, with Debian's own kernel. guest/debian/userland makes the disk, which takes a download and minutes of a
-// Guest's work; that is done by hand, so that nobody waits for it unawares, and without the disk the test is skipped and says so.
+// Guest's work, once; ./test does that beforehand. Without the disk the test is skipped and says so.
 
 using Lguest.Launcher;
 
