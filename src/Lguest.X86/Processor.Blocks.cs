@@ -55,9 +55,9 @@ public sealed unsafe partial class Processor : ICodeTracker
     /// <summary>Finds or decodes the block at EIP.</summary>
     /// <param name="link">Where to remember the block for next time, or null.</param>
     /// <returns>Null when the code cannot be fetched; the exception is noted.</returns>
-    internal Block* FindBlock(Block** link)
+    internal Block* FindBlock(BlockLink* link)
     {
-        // SAFETY: the cache's blocks stay in place until it is emptied, which Decode reports by the flush count.
+        // SAFETY: blocks, and the links in them, keep their memory until one is decoded; the cache counts those that lose it then.
         unsafe
         {
             uint eip = state->Eip;
@@ -83,9 +83,9 @@ public sealed unsafe partial class Processor : ICodeTracker
             }
             if (block == null)
             {
-                long flushes = blocks.Flushes;
+                long evicted = blocks.Evicted;
                 block = DecodeBlock(physical);
-                if (blocks.Flushes != flushes)
+                if (blocks.Evicted != evicted)
                 {
                     link = null;
                 }
@@ -99,7 +99,7 @@ public sealed unsafe partial class Processor : ICodeTracker
                 blocks.JumpTable[BlockCache.JumpIndex(eip)] = block;
                 if (link != null)
                 {
-                    *link = block;
+                    BlockLink.Connect(link, block);
                 }
             }
             return block;
@@ -184,10 +184,10 @@ public sealed unsafe partial class Processor : ICodeTracker
                 OpCount = blockDecoder.OpCount,
                 Heat = InitialHeat(),
             };
-            byte* next = blockDecoder.CopyTo(place + sizeof(Block));
+            blockDecoder.CopyTo(place + sizeof(Block));
             TrackCode(block->Frame);
             TrackCode(block->LastFrame);
-            blocks.Commit(block, physical, (uint)(next - place));
+            blocks.Commit(block, physical);
             return block;
         }
     }

@@ -34,8 +34,8 @@ public sealed unsafe partial class Processor
     /// <summary>The same as ExecuteBlocks, with translated code where there is some.</summary>
     private bool ExecuteTranslated(Translator code)
     {
-        // SAFETY: blocks stay in place until the block cache is emptied, which only finding a block does; everything kept across that is
-        // dropped when the number of flushes has changed. Exit records and places in the code come from the translator.
+        // SAFETY: blocks keep their memory until finding a block has to decode one, and code and exit records theirs until a block is translated;
+        // what was given up is counted, and nothing kept across that is used when it was. Records and places in the code come from the translator.
         unsafe
         {
             leaveBlocks = false;
@@ -103,7 +103,7 @@ public sealed unsafe partial class Processor
                 codeExits[(int)record.Kind]++;
                 if (TargetOf(record) is { } target)
                 {
-                    TranslatedEnd end = Follow(code, target, record, out entry);
+                    TranslatedEnd end = Follow(code, target, exit, record.Kind, out entry);
                     if (end != TranslatedEnd.None)
                     {
                         return end;
@@ -116,10 +116,10 @@ public sealed unsafe partial class Processor
                         if ((context->Address & 0xFFF) + record.Size <= MachineMemory.FrameSize)
                         {
                             uint operand = context->Address + record.Offset;
-                            long flushes = code.Flushes;
+                            long forgotten = code.Forgotten;
                             bool filled = TryFillData(currentTlb, operand, record.Writes, out _);
-                            // Marking a table's entry as used may have changed code there, and a full cache drops everything for that.
-                            if (!filled || flushes != code.Flushes)
+                            // Marking a table's entry as used may have changed code there, maybe this block's.
+                            if (!filled || forgotten != code.Forgotten)
                             {
                                 BringHome(code);
                                 LeaveAt(record.Block, record.Instruction);
@@ -143,7 +143,7 @@ public sealed unsafe partial class Processor
                             BringHome(code);
                             return TranslatedEnd.Leave;
                         }
-                        if (Follow(code, state->Eip, record, out entry) is not TranslatedEnd.None and TranslatedEnd crossed)
+                        if (Follow(code, state->Eip, exit, record.Kind, out entry) is not TranslatedEnd.None and TranslatedEnd crossed)
                         {
                             return crossed;
                         }
@@ -211,8 +211,6 @@ public sealed unsafe partial class Processor
                     return context->Address;
                 case CodeExit.Link or CodeExit.LinkAcrossPages:
                     return (uint)record.Retry;
-                case CodeExit.Stale:
-                    return record.Block->Eip;
                 case CodeExit.Remapped:
                     context->InstructionCount -= record.Block->Count;
                     return record.Block->Eip;
@@ -223,14 +221,14 @@ public sealed unsafe partial class Processor
     }
 
     /// <summary>Goes on at an address in translated code, if there is some, and lets whoever asked find it without C# next time.</summary>
-    private TranslatedEnd Follow(Translator code, uint eip, in ExitRecord asked, out nint entry)
+    private TranslatedEnd Follow(Translator code, uint eip, int exit, CodeExit kind, out nint entry)
     {
         // SAFETY: as in ExecuteTranslated.
         unsafe
         {
             entry = 0;
             state->Eip = eip;
-            long flushes = code.Flushes;
+            long forgotten = code.Forgotten;
             Block* target = FindBlockAtEip();
             TranslatedEnd end = target == null ? TranslatedEnd.Fault
                 : WantsAttention ? TranslatedEnd.Leave
@@ -241,21 +239,21 @@ public sealed unsafe partial class Processor
                 return end;
             }
             entry = code.EntryOf(target);
-            if (flushes == code.Flushes)
+            if (forgotten == code.Forgotten)
             {
-                Remember(code, asked, target);
+                Remember(code, exit, kind, target);
             }
             return end;
         }
     }
 
     /// <summary>Lets an exit lead to its target by itself from now on.</summary>
-    private void Remember(Translator code, in ExitRecord asked, Block* target)
+    private void Remember(Translator code, int exit, CodeExit kind, Block* target)
     {
         // SAFETY: as in ExecuteTranslated; the slot's number is cut to the cache.
         unsafe
         {
-            switch (asked.Kind)
+            switch (kind)
             {
                 case CodeExit.Indirect when options.ChainBlocks:
                     JumpCacheEntry* slot = code.JumpCache + (target->Eip % JumpCacheEntry.Count);
@@ -264,10 +262,7 @@ public sealed unsafe partial class Processor
                     slot->Code = (byte*)code.EntryOf(target);
                     break;
                 case CodeExit.Link or CodeExit.LinkAcrossPages when options.ChainBlocks:
-                    Translator.Link(asked, target);
-                    break;
-                case CodeExit.Stale when asked.Block->Frame == target->Frame:
-                    Translator.Forward(asked.Block, target);
+                    code.Link(exit, target);
                     break;
             }
         }
@@ -279,17 +274,13 @@ public sealed unsafe partial class Processor
         // SAFETY: as in ExecuteTranslated.
         unsafe
         {
-            if (block->EntrySaved != null)
+            if (block->Translation.EntrySaved != null)
             {
                 return true;
             }
             if (block->Heat > 0)
             {
                 return false;
-            }
-            if (!code.HasRoom)
-            {
-                code.Flush();
             }
             code.Translate(block, InstructionOf(block, 0));
             return true;

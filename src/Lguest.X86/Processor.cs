@@ -59,7 +59,7 @@ public sealed record ProcessorOptions
     /// <summary>Executions after which a block is translated; 0 translates at once.</summary>
     public int TranslateAfter { get; init; } = 16;
 
-    /// <summary>Bytes for translated code, a multiple of 8192; committed as they are used.</summary>
+    /// <summary>Bytes for translated code, a multiple of 8192, and as many for decoded blocks; committed as they are used.</summary>
     public nuint CodeCacheBytes { get; init; } = 64 << 20;
 
     /// <summary>Lets translated blocks lead to each other directly; tests switch it off.</summary>
@@ -109,7 +109,7 @@ public sealed unsafe partial class Processor : IDisposable
                 context->Descriptors[i].Key = LoadedDescriptor.Unused;
             }
         }
-        blocks = new BlockCache(memory);
+        blocks = new BlockCache(memory, this.options.CodeCacheBytes);
         fetchReader = new FetchReader(this);
         decoder16 = Iced.Intel.Decoder.Create(16, fetchReader);
         decoder32 = Iced.Intel.Decoder.Create(32, fetchReader);

@@ -1,5 +1,8 @@
-// Decoded blocks, found again by physical address, and dropped when the bytes they came from change. Blocks live in one arena that is
-// only ever emptied whole, and never while one of them runs: a block that dies under its own feet can finish its current operation.
+// Decoded blocks, found again by physical address, and given up when the bytes they came from change or when their memory is needed for
+// newer ones. Memory is needed only where a block is decoded, and so never while one runs: a block that dies under its own feet can finish
+// its current operation.
+//
+// The blocks of one page are given up together, so that a translation may be made of several of them.
 
 using Lguest.Platform;
 using Lguest.X86.Memory;
@@ -14,44 +17,50 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private const int Buckets = 1 << 15;
     private const int GranuleBytes = 32;
-    private const uint ArenaBytes = 64 << 20;
-    private const uint LargestBlock = 64 * 1024;
+    private const int Alignment = 16;
+    private const uint PageMask = 0xFFFF_F000;
 
     /// <summary>Bytes of the arena that are committed at once.</summary>
     private const uint Step = 512 * 1024;
 
     private readonly MachineMemory memory;
-    private readonly HostMemory arena = new(ArenaBytes);
+    private readonly Ring ring;
+    private readonly HostMemory arena;
     private readonly HostMemory lookup = new((Buckets + JumpEntries) * (nuint)sizeof(Block*));
     private readonly HostMemory frameTable = new(MachineMemory.FrameCount * (nuint)sizeof(CodeFrame));
-    private readonly Block** buckets;
+    private readonly ListNode** buckets;
     private readonly CodeFrame* frames;
-    private uint used;
+    private uint next;
+    private uint oldest;
     private uint committed;
 
     /// <summary>What is known of the code in a frame.</summary>
     private struct CodeFrame
     {
-        /// <summary>The blocks that begin here, by <see cref="Block.FrameNext"/>.</summary>
-        public Block* First;
+        /// <summary>The blocks that begin here, by <see cref="Block.InFrame"/>.</summary>
+        public ListNode* First;
 
-        /// <summary>The blocks that begin in another frame and end here, by <see cref="Block.CrossingNext"/>.</summary>
-        public Block* FirstCrossing;
+        /// <summary>The blocks that begin in another frame and end here, by <see cref="Block.InLastFrame"/>.</summary>
+        public ListNode* FirstCrossing;
 
         /// <summary>A bit for each granule that has been decoded.</summary>
         public UInt128 Granules;
     }
 
     /// <summary>Makes an empty cache.</summary>
-    public BlockCache(MachineMemory memory)
+    /// <param name="memory">Where the code comes from.</param>
+    /// <param name="bytes">The most that all blocks may take, a multiple of 4096; committed as it is used.</param>
+    public BlockCache(MachineMemory memory, nuint bytes)
     {
         this.memory = memory;
+        arena = new HostMemory(bytes);
         lookup.Commit(0, lookup.Size);
         // SAFETY: each block of memory has room for its tables, one for both lookups side by side.
         unsafe
         {
+            ring = new Ring((uint)bytes, (uint)(sizeof(Block) + BlockDecoder.LargestCopy + Alignment));
             JumpTable = (Block**)lookup.Address;
-            buckets = JumpTable + JumpEntries;
+            buckets = (ListNode**)(JumpTable + JumpEntries);
             frames = (CodeFrame*)frameTable.Address;
         }
     }
@@ -62,8 +71,11 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Learns of blocks that die; null when blocks are interpreted only.</summary>
     public Translation.Translator? Translator { get; set; }
 
-    /// <summary>How often the arena was emptied.</summary>
-    public long Flushes { get; private set; }
+    /// <summary>Blocks whose memory was needed for newer ones.</summary>
+    public long Evicted { get; private set; }
+
+    /// <summary>Blocks that have memory now, dead ones too.</summary>
+    public long Held => Decoded - Evicted;
 
     /// <summary>Blocks decoded so far.</summary>
     public long Decoded { get; private set; }
@@ -74,65 +86,54 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Finds a block; null when it is not decoded.</summary>
     public Block* Find(uint physical, uint eip, uint mode)
     {
-        // SAFETY: chains link blocks of the arena; Clear resets chains and arena together.
+        // SAFETY: lists have blocks of the arena as members, and none whose memory has been given up.
         unsafe
         {
-            Block** link = buckets + Bucket(physical, eip);
-            while (*link != null)
+            for (ListNode* node = buckets[Bucket(physical, eip)]; node != null; node = node->Next)
             {
-                Block* block = *link;
-                if (block->Mode == Block.Dead)
-                {
-                    // Code that changes itself again and again would otherwise search through all that it has been.
-                    *link = block->HashNext;
-                    continue;
-                }
+                Block* block = Block.Of(node, Block.InBucketOffset);
                 if (block->Eip == eip && block->Mode == mode && block->Frame == physical >> 12)
                 {
                     return block;
                 }
-                link = &block->HashNext;
             }
             return null;
         }
     }
 
-    /// <summary>Room for a block being decoded. Empties the cache when it is nearly full, so no block may be running.</summary>
+    /// <summary>Room for a block being decoded. It may be an old one's, so no block may be running.</summary>
     public byte* Reserve()
     {
-        if (used + LargestBlock > ArenaBytes)
+        while (Held > 0 && !ring.HasRoom(next, oldest))
         {
-            Clear();
+            EvictOldest();
         }
-        if (used + LargestBlock > committed)
+        if (next + ring.Largest > committed)
         {
             arena.Commit(committed, Step);
             committed += Step;
         }
-        // SAFETY: used is below the arena's size.
+        // SAFETY: next is below the arena's size.
         unsafe
         {
-            return arena.Address + used;
+            return arena.Address + next;
         }
     }
 
     /// <summary>Enters a block that was built at the reserved place.</summary>
-    public void Commit(Block* block, uint physical, uint bytes)
+    public void Commit(Block* block, uint physical)
     {
-        // SAFETY: the decoder kept the block within LargestBlock bytes of the reserved place.
+        // SAFETY: the decoder kept the block within the largest size.
         unsafe
         {
-            used += (bytes + 15) & ~15u;
+            oldest = Held == 0 ? next : oldest;
+            next = ring.Behind(next, SizeOf(block));
             Decoded++;
-            Block** bucket = buckets + Bucket(physical, block->Eip);
-            block->HashNext = *bucket;
-            *bucket = block;
-            block->FrameNext = frames[block->Frame].First;
-            frames[block->Frame].First = block;
+            ListNode.Insert(&block->InBucket, buckets + Bucket(physical, block->Eip));
+            ListNode.Insert(&block->InFrame, &frames[block->Frame].First);
             if (block->LastFrame != block->Frame)
             {
-                block->CrossingNext = frames[block->LastFrame].FirstCrossing;
-                frames[block->LastFrame].FirstCrossing = block;
+                ListNode.Insert(&block->InLastFrame, &frames[block->LastFrame].FirstCrossing);
             }
             uint firstPart = MachineMemory.FrameSize - (physical & 0xFFF);
             if (block->Length <= firstPart)
@@ -151,25 +152,107 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <returns>True when blocks were dropped.</returns>
     public bool Invalidate(uint frame, uint offset, uint length)
     {
-        // SAFETY: as in Find; frame numbers are below FrameCount; a dead block stays readable until the arena is emptied.
+        // SAFETY: as in Find; frame numbers are below FrameCount; a dead block stays readable until its memory is needed.
         unsafe
         {
             if ((frames[frame].Granules & Granules(offset, length)) == 0)
             {
                 return false;
             }
-            for (Block* block = frames[frame].First; block != null; block = block->FrameNext)
+            while (frames[frame].First != null)
             {
-                Kill(block);
+                Kill(Block.Of(frames[frame].First, Block.InFrameOffset));
             }
-            for (Block* block = frames[frame].FirstCrossing; block != null; block = block->CrossingNext)
+            while (frames[frame].FirstCrossing != null)
             {
-                Kill(block);
+                Kill(Block.Of(frames[frame].FirstCrossing, Block.InLastFrameOffset));
             }
-            frames[frame] = default;
         }
-        memory.SetFrameHoldsCode(frame, false);
         return true;
+    }
+
+    /// <summary>Lets nothing lead to a block any more.</summary>
+    public void Kill(Block* block)
+    {
+        // SAFETY: as in Find.
+        unsafe
+        {
+            block->Mode = Block.Dead;
+            Translator?.Forget(block);
+            while (block->Incoming != null)
+            {
+                BlockLink.Connect((BlockLink*)block->Incoming, null);
+            }
+            ListNode.Remove(&block->InBucket);
+            ListNode.Remove(&block->InFrame);
+            ListNode.Remove(&block->InLastFrame);
+            Block** jump = JumpTable + JumpIndex(block->Eip);
+            *jump = *jump == block ? null : *jump;
+            ForgetFrameWithoutCode(block->Frame);
+            if (block->LastFrame != block->Frame)
+            {
+                ForgetFrameWithoutCode(block->LastFrame);
+            }
+        }
+    }
+
+    private void EvictOldest()
+    {
+        // SAFETY: the oldest block is where it was built.
+        unsafe
+        {
+            Block* block = (Block*)(arena.Address + oldest);
+            if (block->Mode != Block.Dead)
+            {
+                KillPage(block->Frame, block->Eip & PageMask);
+            }
+            // It may have died while it ran, and found its way on before it came to its end.
+            BlockLink.Connect(&block->Taken, null);
+            BlockLink.Connect(&block->Next, null);
+            oldest = ring.Behind(oldest, SizeOf(block));
+            Evicted++;
+        }
+    }
+
+    private void KillPage(uint frame, uint page)
+    {
+        // SAFETY: as in Find.
+        unsafe
+        {
+            ListNode* following;
+            for (ListNode* node = frames[frame].First; node != null; node = following)
+            {
+                following = node->Next;
+                Block* block = Block.Of(node, Block.InFrameOffset);
+                if ((block->Eip & PageMask) == page)
+                {
+                    Kill(block);
+                }
+            }
+        }
+    }
+
+    private void ForgetFrameWithoutCode(uint frame)
+    {
+        // SAFETY: as in Invalidate.
+        unsafe
+        {
+            if (frames[frame].First == null && frames[frame].FirstCrossing == null)
+            {
+                frames[frame].Granules = 0;
+                memory.SetFrameHoldsCode(frame, false);
+            }
+        }
+    }
+
+    private static uint SizeOf(Block* block)
+    {
+        // SAFETY: the caller's block has memory.
+        unsafe
+        {
+            byte* end = (byte*)(Processor.InstructionOf(block, 0) + block->Count);
+            return (uint)(end - (byte*)block + Alignment - 1) / Alignment * Alignment;
+        }
     }
 
     /// <summary>Notes that a frame's bytes are code. The caller has taken the frame's write permission out of every TLB.</summary>
@@ -191,37 +274,6 @@ internal sealed unsafe class BlockCache : IDisposable
 
     // By both addresses: each process has a library somewhere else, and all of them have it in the same frames.
     private static uint Bucket(uint physical, uint eip) => ((physical + ((eip >> 12) * 0x85EB_CA6B)) * 0x9E37_79B1) >> 17;
-
-    /// <summary>Makes every lookup and link miss a block from now on.</summary>
-    public void Kill(Block* block)
-    {
-        // SAFETY: the caller's block is in the arena.
-        unsafe
-        {
-            block->Mode = Block.Dead;
-            Translator?.Kill(block);
-        }
-    }
-
-    private void Clear()
-    {
-        Translator?.Flush();
-        new Span<byte>(lookup.Address, (JumpEntries + Buckets) * sizeof(Block*)).Clear();
-        for (uint frame = 0; frame < MachineMemory.FrameCount; frame++)
-        {
-            if (memory.FrameHoldsCode(frame))
-            {
-                // SAFETY: as in Invalidate.
-                unsafe
-                {
-                    frames[frame] = default;
-                }
-                memory.SetFrameHoldsCode(frame, false);
-            }
-        }
-        used = 0;
-        Flushes++;
-    }
 
     /// <summary>Releases the arena.</summary>
     public void Dispose()

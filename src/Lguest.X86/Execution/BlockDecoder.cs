@@ -45,10 +45,11 @@ internal static class BlockMode
 internal sealed unsafe partial class BlockDecoder
 {
     public const int MaximumInstructions = 64;
+    private const int MaximumOps = (MaximumInstructions * 4) + 1;
     private const byte Temporary = GeneralRegisters.TemporaryIndex;
     private const byte TemporaryByte = Temporary * 4;
 
-    private readonly Op[] ops = new Op[(MaximumInstructions * 4) + 1];
+    private readonly Op[] ops = new Op[MaximumOps];
     private readonly DecodedInstruction[] instructions = new DecodedInstruction[MaximumInstructions];
     private uint mode;
 
@@ -86,10 +87,12 @@ internal sealed unsafe partial class BlockDecoder
         return ends || Count == MaximumInstructions;
     }
 
+    /// <summary>The most bytes that <see cref="CopyTo"/> writes.</summary>
+    public static int LargestCopy => (MaximumOps * sizeof(Op)) + (MaximumInstructions * sizeof(DecodedInstruction));
+
     /// <summary>Copies the operations, and the instructions behind them.</summary>
     /// <param name="place">Where to; with room for the largest possible block.</param>
-    /// <returns>The address behind the copy.</returns>
-    public byte* CopyTo(byte* place)
+    public void CopyTo(byte* place)
     {
         int opBytes = OpCount * sizeof(Op);
         int instructionBytes = Count * sizeof(DecodedInstruction);
@@ -102,7 +105,6 @@ internal sealed unsafe partial class BlockDecoder
                 Buffer.MemoryCopy(firstOp, place, opBytes, opBytes);
                 Buffer.MemoryCopy(firstInstruction, place + opBytes, instructionBytes, instructionBytes);
             }
-            return place + opBytes + instructionBytes;
         }
     }
 

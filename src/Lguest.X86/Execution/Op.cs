@@ -128,39 +128,103 @@ internal unsafe struct Block
     /// <summary>Number of operations.</summary>
     public int OpCount;
 
-    /// <summary>How often translated code missed a run of bytes that it shares a probe for.</summary>
-    public int SharingMisses;
-
-    /// <summary>Block behind the taken branch, once known.</summary>
-    public Block* Taken;
-
-    /// <summary>Block behind the end, once known.</summary>
-    public Block* Next;
-
-    /// <summary>Next block in the same hash bucket.</summary>
-    public Block* HashNext;
-
-    /// <summary>Next block decoded from the same frame.</summary>
-    public Block* FrameNext;
-
-    /// <summary>Next of the blocks whose last byte lies in the same frame, if that is not the frame of the first.</summary>
-    public Block* CrossingNext;
-
-    /// <summary>Next of all blocks that have been translated.</summary>
-    public Block* TranslatedNext;
-
     /// <summary>Executions that are left until the block is worth translating; so many that they never end where it cannot be.</summary>
     public long Heat;
 
-    /// <summary>Translated code that takes the status flags in the host's register, where it can be written; null when there is none.</summary>
-    public byte* EntryNative;
+    /// <summary>What comes behind the taken branch, once known.</summary>
+    public BlockLink Taken;
 
-    /// <summary>Translated code that takes the status flags saved in RAX.</summary>
-    public byte* EntrySaved;
+    /// <summary>What comes behind the end, once known.</summary>
+    public BlockLink Next;
+
+    /// <summary>The links of other blocks that lead here.</summary>
+    public ListNode* Incoming;
+
+    /// <summary>Among the blocks in the same hash bucket.</summary>
+    public ListNode InBucket;
+
+    /// <summary>Among the blocks that begin in the same frame.</summary>
+    public ListNode InFrame;
+
+    /// <summary>Among the blocks that begin elsewhere and end in the same frame.</summary>
+    public ListNode InLastFrame;
+
+    /// <summary>The translation; nothing but zeros when there is none.</summary>
+    public BlockTranslation Translation;
+
+    /// <summary>How often translated code missed a run of bytes that it shares a probe for.</summary>
+    public int SharingMisses;
 
     /// <summary>A mode that no processor is in: the code has changed.</summary>
     public const uint Dead = 0xFFFF_FFFF;
 
     /// <summary>EIP behind the last instruction.</summary>
     public readonly uint EndEip => Eip + Length;
+
+    /// <summary>Where the nodes are, for who has one and wants its block.</summary>
+    public const int InBucketOffset = 96, InFrameOffset = 112, InLastFrameOffset = 128;
+
+    /// <summary>The block that a node belongs to.</summary>
+    /// <param name="node">One of its nodes.</param>
+    /// <param name="offset">Where it is in the block.</param>
+    public static Block* Of(ListNode* node, int offset)
+    {
+        // SAFETY: the address is only computed.
+        unsafe
+        {
+            return (Block*)((byte*)node - offset);
+        }
+    }
+}
+
+/// <summary>A way from one block to another.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct BlockLink
+{
+    /// <summary>Among the links that lead to the same block; first, so that its address is the link's.</summary>
+    public ListNode InIncoming;
+
+    /// <summary>Where it leads; null when that is not known.</summary>
+    public Block* Target;
+
+    /// <summary>Lets a link lead to a block, or to none.</summary>
+    public static void Connect(BlockLink* link, Block* target)
+    {
+        // SAFETY: as in ListNode.Insert.
+        unsafe
+        {
+            if (link->Target == target)
+            {
+                return;
+            }
+            ListNode.Remove(&link->InIncoming);
+            link->Target = target;
+            if (target != null)
+            {
+                ListNode.Insert(&link->InIncoming, &target->Incoming);
+            }
+        }
+    }
+}
+
+/// <summary>Where the translation of a block is.</summary>
+internal unsafe struct BlockTranslation
+{
+    /// <summary>Code that takes the status flags in the host's register, where it can be written.</summary>
+    public byte* EntryNative;
+
+    /// <summary>Code that takes the status flags saved in RAX; null when the block is not translated.</summary>
+    public byte* EntrySaved;
+
+    /// <summary>The exit records of jumps that lead here.</summary>
+    public ListNode* Incoming;
+
+    /// <summary>The translations that were made before and behind this one.</summary>
+    public Block* Older, Newer;
+
+    /// <summary>Where it begins in the hot and in the cold stream and among the exit records, each as an offset.</summary>
+    public uint Hot, Cold, Record;
+
+    /// <summary>How many exit records it has.</summary>
+    public uint Records;
 }

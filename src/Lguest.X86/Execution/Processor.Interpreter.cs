@@ -36,7 +36,7 @@ public sealed unsafe partial class Processor
     private bool ExecuteBlocks()
     {
         // SAFETY: `s`, the TLB and the jump table live as long as the processor; register indices come from the decoder and are below 12;
-        // a matching TLB tag vouches for the host page behind it; blocks stay in the arena until FindBlock empties it, after which the
+        // a matching TLB tag vouches for the host page behind it; blocks stay in the arena until FindBlock decodes one, after which the
         // loop uses only the block that FindBlock returned.
         unsafe
         {
@@ -50,7 +50,7 @@ public sealed unsafe partial class Processor
             uint mode = context->BlockMode;
             leaveBlocks = false;
             Block* block;
-            Block** link = null;
+            BlockLink* link = null;
             Op* op;
             TlbEntry* entry;
             ExecuteEntry* page;
@@ -66,7 +66,7 @@ public sealed unsafe partial class Processor
             if (page->Tag != (eip & PageMask) || page->Frame != block->Frame) goto LookupSlow;
             if (link != null)
             {
-                *link = block;
+                BlockLink.Connect(link, block);
                 link = null;
             }
             goto Enter;
@@ -496,13 +496,13 @@ public sealed unsafe partial class Processor
                 link = &block->Next;
 
             Follow:
-                if (*link == null || (*link)->Mode != mode) goto Lookup;
+                if (link->Target == null || link->Target->Mode != mode) goto Lookup;
                 if (((eip ^ block->Eip) & PageMask) != 0)
                 {
                     page = instructionTlb + ((eip >> 12) % SoftTlb.ExecuteEntries);
-                    if (page->Tag != (eip & PageMask) || page->Frame != (*link)->Frame) goto Lookup;
+                    if (page->Tag != (eip & PageMask) || page->Frame != link->Target->Frame) goto Lookup;
                 }
-                block = *link;
+                block = link->Target;
                 link = null;
                 goto Enter;
 

@@ -1,17 +1,17 @@
-// Where translated code lives. Two streams grow through one block of executable memory: what runs often, and, apart from it, what runs
-// once in a while (misses, exits, patched entries), so that the former stays dense in the host's caches. When either is full, everything
-// is dropped at once and the blocks that are still hot are translated again; emitting is so much faster than the first execution of most
-// code that a cleverer eviction has nothing to win.
+// Where translated code lives. Two streams go round in one block of executable memory: what runs often, and, apart from it, what runs
+// once in a while (misses and exits), so that the former stays dense in the host's caches. Each is a ring (Ring.cs): a new translation is
+// written where the oldest ones were. In front of them lies what all translations share, and stays.
 
 using Lguest.Platform;
+using Lguest.X86.Execution;
 
 namespace Lguest.X86.Translation;
 
-/// <summary>Executable memory with a hot and a cold stream. Addresses here are those of the view that runs, unless they say otherwise.</summary>
+/// <summary>Executable memory with a hot and a cold stream. Addresses here are those of the write view, unless they say otherwise.</summary>
 internal sealed unsafe class CodeArena : IDisposable
 {
     /// <summary>The most that one block may take in either stream.</summary>
-    public const int LargestBlock = 64 * 1024;
+    public const int LargestBlock = 32 * 1024;
 
     private const int Alignment = 16;
 
@@ -19,12 +19,18 @@ internal sealed unsafe class CodeArena : IDisposable
     private const int Step = 256 * 1024;
 
     private readonly ExecutableMemory memory;
-    private readonly byte* coldStart;
-    private readonly byte* end;
-    private byte* hotReset;
-    private byte* coldReset;
-    private byte* hotCommitted;
-    private byte* coldCommitted;
+    private Stream hot;
+    private Stream cold;
+
+    /// <summary>One of the two.</summary>
+    private struct Stream
+    {
+        public Emitter Emitter;
+        public byte* Start;
+        public byte* Committed;
+        public Ring Ring;
+        public uint Next;
+    }
 
     /// <summary>Takes executable memory.</summary>
     /// <param name="size">Bytes, a multiple of 8192.</param>
@@ -33,79 +39,66 @@ internal sealed unsafe class CodeArena : IDisposable
     public CodeArena(nuint size)
     {
         memory = new ExecutableMemory(size);
-        // SAFETY: all three addresses lie in the write view or just behind it.
+        // SAFETY: both streams lie in the write view.
         unsafe
         {
-            byte* hotStart = memory.WriteView;
-            coldStart = hotStart + (size / 2);
-            end = hotStart + size;
             WriteToRun = (nint)(memory.Address - memory.WriteView);
-            Hot = new Emitter { Cursor = hotStart };
-            Cold = new Emitter { Cursor = coldStart };
-            hotReset = hotCommitted = hotStart;
-            coldReset = coldCommitted = coldStart;
-            Prepare();
+            hot = NewStream(memory.WriteView, (uint)(size / 2));
+            cold = NewStream(memory.WriteView + (size / 2), (uint)(size / 2));
         }
+        Begin();
     }
 
     /// <summary>Writes code that runs often.</summary>
-    public Emitter Hot { get; }
+    public Emitter Hot => hot.Emitter;
 
     /// <summary>Writes code that runs rarely.</summary>
-    public Emitter Cold { get; }
+    public Emitter Cold => cold.Emitter;
 
     /// <summary>What to add to an address in the write view to run the code there.</summary>
     public nint WriteToRun { get; }
 
-    /// <summary>Whether a block can be written without a flush.</summary>
-    public bool HasRoom => coldStart - Hot.Cursor >= LargestBlock && end - Cold.Cursor >= LargestBlock;
-
-    /// <summary>Sees to it that the next block finds its pages there.</summary>
-    public void Prepare()
+    /// <summary>Whether a block can be written without touching the oldest translation that must stay.</summary>
+    public bool HasRoom(Block* oldest)
     {
-        // SAFETY: the addresses are only compared and subtracted.
+        // SAFETY: the caller's block is translated.
         unsafe
         {
-            Prepare(Hot, ref hotCommitted);
-            Prepare(Cold, ref coldCommitted);
+            return hot.Ring.HasRoom(hot.Next, oldest->Translation.Hot) && cold.Ring.HasRoom(cold.Next, oldest->Translation.Cold);
         }
     }
 
-    private void Prepare(Emitter stream, ref byte* committed)
+    /// <summary>Begins a translation; there is room for it.</summary>
+    public void Begin()
     {
-        // SAFETY: as above; the memory cuts the range to its size.
-        unsafe
-        {
-            if (committed - stream.Cursor < LargestBlock)
-            {
-                memory.Commit((nuint)(committed - memory.WriteView), Step);
-                committed += Step;
-            }
-        }
+        Begin(ref hot);
+        Begin(ref cold);
     }
 
-    /// <summary>What has been written so far survives a flush.</summary>
+    /// <summary>Ends a translation, and says where it is.</summary>
+    public void End(ref BlockTranslation translation)
+    {
+        translation.Hot = End(ref hot);
+        translation.Cold = End(ref cold);
+    }
+
+    /// <summary>What has been written so far is shared by all translations: the streams begin behind it.</summary>
     public void KeepWhatIsThere()
     {
+        Align();
         // SAFETY: both stay inside the write view.
         unsafe
         {
-            hotReset = Hot.Cursor;
-            coldReset = Cold.Cursor;
+            uint kept = (uint)(hot.Emitter.Cursor - hot.Start);
+            hot.Start += kept;
+            hot.Ring = hot.Ring with { Size = hot.Ring.Size - kept };
         }
     }
 
-    /// <summary>Drops all blocks.</summary>
-    public void Flush()
-    {
-        Hot.Cursor = hotReset;
-        Cold.Cursor = coldReset;
-    }
-
-    /// <summary>Begins the next block at an address that the host fetches well from.</summary>
+    /// <summary>Goes on at an address that the host fetches well from.</summary>
     public void Align()
     {
-        // SAFETY: HasRoom left room.
+        // SAFETY: there is room for the largest block.
         unsafe
         {
             while ((nint)Hot.Cursor % Alignment != 0)
@@ -117,4 +110,40 @@ internal sealed unsafe class CodeArena : IDisposable
 
     /// <summary>Gives the memory back; no code of it may be running.</summary>
     public void Dispose() => memory.Dispose();
+
+    private static Stream NewStream(byte* start, uint size)
+    {
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            return new Stream { Emitter = new Emitter(), Start = start, Committed = start, Ring = new Ring(size, LargestBlock) };
+        }
+    }
+
+    private void Begin(ref Stream stream)
+    {
+        // SAFETY: the memory cuts the range to its size.
+        unsafe
+        {
+            stream.Emitter.Cursor = stream.Start + stream.Next;
+            if (stream.Committed - stream.Emitter.Cursor < LargestBlock)
+            {
+                memory.Commit((nuint)(stream.Committed - memory.WriteView), Step);
+                stream.Committed += Step;
+            }
+        }
+    }
+
+    private static uint End(ref Stream stream)
+    {
+        // SAFETY: the cursor is behind the place where the translation began.
+        unsafe
+        {
+            uint begin = stream.Next;
+            uint length = (uint)(stream.Emitter.Cursor - stream.Start) - begin;
+            // A block without exits would begin where the next one does, and the ring would seem full.
+            stream.Next = stream.Ring.Behind(begin, Math.Max(length, 1));
+            return begin;
+        }
+    }
 }

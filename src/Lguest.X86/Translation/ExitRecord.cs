@@ -1,6 +1,7 @@
 // Translated code leaves for many reasons and says which by one number: the place of an exit record. What is needed to act on it was
 // known when the code was written, so it is kept here and costs nothing until somebody comes this way.
 
+using System.Runtime.InteropServices;
 using Lguest.X86.Execution;
 
 namespace Lguest.X86.Translation;
@@ -38,9 +39,6 @@ internal enum CodeExit : byte
     /// <summary>A floating-point instruction, but the host's units do not hold the Guest's values.</summary>
     Float,
 
-    /// <summary>The entry of a block whose bytes have changed.</summary>
-    Stale,
-
     /// <summary>The entry of a block across a page border whose second page is not mapped as it was, or not known.</summary>
     Remapped,
 
@@ -49,6 +47,7 @@ internal enum CodeExit : byte
 }
 
 /// <summary>What C# needs to know about one exit.</summary>
+[StructLayout(LayoutKind.Sequential)]
 internal unsafe struct ExitRecord
 {
     public CodeExit Kind;
@@ -56,20 +55,20 @@ internal unsafe struct ExitRecord
     /// <summary>Number of the instruction in its block.</summary>
     public byte Instruction;
 
-    /// <summary>What the code behind the instruction counts on in the host's floating-point units. Float: what the instruction needs.</summary>
-    public FloatUnits Units;
-
     /// <summary>The instruction's reference handler works on the floating-point state.</summary>
     public bool TouchesFloat;
+
+    /// <summary>Misses: the operand is written.</summary>
+    public bool Writes;
+
+    /// <summary>What the code behind the instruction counts on in the host's floating-point units. Float: what the instruction needs.</summary>
+    public FloatUnits Units;
 
     /// <summary>Misses: bytes that were asked for, the operand's or the run's.</summary>
     public ushort Size;
 
     /// <summary>Misses: where among them the operand begins.</summary>
     public ushort Offset;
-
-    /// <summary>Misses: the operand is written.</summary>
-    public bool Writes;
 
     /// <summary>Misses: all that was asked for must be writable.</summary>
     public bool ProbeWrites;
@@ -86,6 +85,12 @@ internal unsafe struct ExitRecord
     /// <summary>Code behind the instruction. Links: where the distance of the jump is, in the write view.</summary>
     public nint Next;
 
-    /// <summary>Links across pages: where the expected mapping is, in the write view.</summary>
-    public nint Mapping;
+    /// <summary>Links across pages: where the expected mapping is, in the write view. Other links: the exit that they lead to without a target.</summary>
+    public nint Unlinked;
+
+    /// <summary>Links: among those that lead to the same block.</summary>
+    public ListNode InIncoming;
+
+    /// <summary>Where the node is, for who has it and wants its record.</summary>
+    public const int InIncomingOffset = 48;
 }

@@ -9,7 +9,7 @@
 //
 // A block has two doors, one for who comes with the flags in the host's register and one for who has them saved in RAX. It is written
 // for the one that suits its first instructions, and the other door puts the flags right. When the bytes that a block came from change,
-// both doors are bricked up, and whoever still jumps there comes out in C#. :*
+// or its memory is needed for others, every jump to it is turned back into what it was before it was linked: an exit to C#. :*
 
 using Iced.Intel;
 using Lguest.Platform;
@@ -31,11 +31,8 @@ internal sealed unsafe partial class Translator : IDisposable
     private const HostRegister GuestEax = HostRegister.R8;
     private const HostRegister GuestEsp = HostRegister.R9;
 
-    /// <summary>Bytes of a door: what fits there must be able to be replaced by a jump.</summary>
-    private const int DoorBytes = 5;
-
-    /// <summary>The least that an exit takes of the cold stream: a number and a jump.</summary>
-    private const int BytesOfExit = 11;
+    /// <summary>Bytes of code for which there is room for an exit record.</summary>
+    private const int BytesOfRecord = 64;
 
     /// <summary>Misses after which a block shares no probes any more.</summary>
     private const int MostSharingMisses = 32;
@@ -53,10 +50,10 @@ internal sealed unsafe partial class Translator : IDisposable
     private readonly bool[] neededAfter = new bool[BlockDecoder.MaximumInstructions];
     private readonly HostMemory recordMemory;
     private readonly ExitRecord* records;
-    private readonly int recordLimit;
+    private readonly Ring recordRing;
+    private uint nextRecord;
+    private uint recordsCommitted;
     private int recordCount;
-    private int recordsCommitted;
-    private Block* translated;
     private Block* block;
     private DecodedInstruction* instructions;
     private int current;
@@ -73,8 +70,8 @@ internal sealed unsafe partial class Translator : IDisposable
     public Translator(nuint cacheBytes)
     {
         arena = new CodeArena(cacheBytes);
-        recordLimit = (int)(cacheBytes / 2 / BytesOfExit) + RecordsOfBlock;
-        recordMemory = new HostMemory(((nuint)recordLimit * (nuint)sizeof(ExitRecord) + 4095) / 4096 * 4096);
+        recordRing = new Ring(Math.Max((uint)(cacheBytes / BytesOfRecord), RecordsOfBlock), RecordsOfBlock);
+        recordMemory = new HostMemory((recordRing.Size * (nuint)sizeof(ExitRecord) + 4095) / 4096 * 4096);
         records = (ExitRecord*)recordMemory.Address;
         jumpCacheMemory.Commit(0, jumpCacheMemory.Size);
         hot = arena.Hot;
@@ -86,9 +83,6 @@ internal sealed unsafe partial class Translator : IDisposable
 
     /// <summary>Where indirect branches look for their targets.</summary>
     public JumpCacheEntry* JumpCache => (JumpCacheEntry*)jumpCacheMemory.Address;
-
-    /// <summary>How often everything was dropped.</summary>
-    public long Flushes { get; private set; }
 
     /// <summary>What an exit number means.</summary>
     public ref ExitRecord this[int exit]
@@ -109,35 +103,14 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the caller's block is alive and translated.
         unsafe
         {
-            return (nint)entered->EntrySaved + arena.WriteToRun;
+            return (nint)entered->Translation.EntrySaved + arena.WriteToRun;
         }
     }
 
     /// <summary>Where the code is.</summary>
     public CodeArena Arena => arena;
 
-    /// <summary>Whether a block can be translated without dropping the others.</summary>
-    public bool HasRoom => arena.HasRoom && recordLimit - recordCount >= RecordsOfBlock;
-
-    /// <summary>Drops all translations.</summary>
-    public void Flush()
-    {
-        // SAFETY: blocks stay readable until the block cache is emptied, which flushes this first.
-        unsafe
-        {
-            for (; translated != null; translated = translated->TranslatedNext)
-            {
-                translated->EntryNative = null;
-                translated->EntrySaved = null;
-            }
-        }
-        new Span<JumpCacheEntry>(JumpCache, JumpCacheEntry.Count).Clear();
-        arena.Flush();
-        recordCount = 0;
-        Flushes++;
-    }
-
-    /// <summary>Translates a block. The caller has made sure that there is room.</summary>
+    /// <summary>Translates a block; the oldest translations make room for it.</summary>
     /// <param name="source">A flat block.</param>
     /// <param name="decoded">Its instructions.</param>
     public void Translate(Block* source, DecodedInstruction* decoded)
@@ -145,8 +118,13 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the caller's block is alive, with as many instructions as it says.
         unsafe
         {
-            arena.Prepare();
-            bool again = source->EntrySaved != null;
+            Forget(source);
+            while (oldest != null && !(arena.HasRoom(oldest) && recordRing.HasRoom(nextRecord, oldest->Translation.Record)))
+            {
+                Forget(oldest);
+            }
+            arena.Begin();
+            recordCount = (int)nextRecord;
             block = source;
             instructions = decoded;
             Analyse();
@@ -172,76 +150,7 @@ internal sealed unsafe partial class Translator : IDisposable
                 NoteX87(hot);
                 WriteEdge(block->EndEip);
             }
-            if (!again)
-            {
-                block->TranslatedNext = translated;
-                translated = block;
-            }
-        }
-    }
-
-    /// <summary>Bricks up the doors of a block whose bytes have changed.</summary>
-    public void Kill(Block* dead)
-    {
-        // SAFETY: the doors are DoorBytes long each, and nobody is inside translated code now.
-        unsafe
-        {
-            if (dead->EntrySaved == null)
-            {
-                return;
-            }
-            if (!HasRoom)
-            {
-                Flush();
-                return;
-            }
-            int record = Add(new ExitRecord { Kind = CodeExit.Stale, Block = dead });
-            BrickUp(dead->EntryNative, cold.Cursor);
-            WriteExit(cold, record, exitWithNativeFlags);
-            BrickUp(dead->EntrySaved, cold.Cursor);
-            WriteExit(cold, record, exitWithSavedFlags);
-        }
-    }
-
-    /// <summary>Lets both doors of a dead block lead to its successor at the same address.</summary>
-    public static void Forward(Block* dead, Block* successor)
-    {
-        // SAFETY: as in Kill.
-        unsafe
-        {
-            BrickUp(dead->EntryNative, successor->EntryNative);
-            BrickUp(dead->EntrySaved, successor->EntrySaved);
-        }
-    }
-
-    private static void BrickUp(byte* door, byte* target)
-    {
-        // SAFETY: a door has room for a jump.
-        unsafe
-        {
-            new Emitter { Cursor = door }.Jump(target);
-        }
-    }
-
-    /// <summary>Links a branch to the block that it leads to.</summary>
-    public static void Link(in ExitRecord link, Block* target)
-    {
-        // SAFETY: the places were recorded when the branch was written, and the target has been translated.
-        unsafe
-        {
-            // Most often the link is as it should be, and only the instruction TLB had to be filled. To write code that has just run, be it with
-            // what is there, would cost the host's processor all that it has prepared.
-            var place = (byte*)link.Next;
-            byte* entry = link.FlagsSaved ? target->EntrySaved : target->EntryNative;
-            if (Emitter.Target(place) != entry)
-            {
-                Emitter.Patch(place, entry);
-            }
-            ulong mapping = ExecuteEntry.Pack(target->Eip, target->Frame);
-            if (link.Kind == CodeExit.LinkAcrossPages && *(ulong*)link.Mapping != mapping)
-            {
-                *(ulong*)link.Mapping = mapping;
-            }
+            Enter();
         }
     }
 
@@ -296,16 +205,12 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <param name="decoded">Its instructions.</param>
     public void NoteSharingMiss(Block* missed, DecodedInstruction* decoded)
     {
-        // SAFETY: nobody is inside translated code now; a door has room for a jump.
+        // SAFETY: as in Translate.
         unsafe
         {
-            if (++missed->SharingMisses == MostSharingMisses && missed->Mode != Block.Dead && HasRoom)
+            if (++missed->SharingMisses == MostSharingMisses && missed->Mode != Block.Dead)
             {
-                byte* native = missed->EntryNative;
-                byte* saved = missed->EntrySaved;
                 Translate(missed, decoded);
-                BrickUp(native, missed->EntryNative);
-                BrickUp(saved, missed->EntrySaved);
             }
         }
     }
@@ -367,25 +272,21 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the addresses are only kept.
         unsafe
         {
+            ref BlockTranslation translation = ref block->Translation;
             byte* first = hot.Cursor;
-            switch (start)
+            if (start == FlagPlaces.Native)
             {
-                case FlagPlaces.Native:
-                    hot.RestoreFlags();
-                    hot.NoOperation(DoorBytes - 3);
-                    block->EntrySaved = first;
-                    block->EntryNative = hot.Cursor;
-                    return;
-                case FlagPlaces.Saved:
-                    hot.SaveFlags();
-                    hot.NoOperation(DoorBytes - 4);
-                    break;
-                default:
-                    hot.NoOperation(DoorBytes);
-                    break;
+                hot.RestoreFlags();
+                translation.EntrySaved = first;
+                translation.EntryNative = hot.Cursor;
+                return;
             }
-            block->EntryNative = first;
-            block->EntrySaved = hot.Cursor;
+            if (start == FlagPlaces.Saved)
+            {
+                hot.SaveFlags();
+            }
+            translation.EntryNative = first;
+            translation.EntrySaved = hot.Cursor;
         }
     }
 
@@ -430,13 +331,13 @@ internal sealed unsafe partial class Translator : IDisposable
 
     private int Add(in ExitRecord record)
     {
-        const int step = 4096;
+        const uint step = 4096;
         if (recordCount == recordsCommitted)
         {
             recordMemory.Commit((nuint)recordCount * (nuint)sizeof(ExitRecord), step * (nuint)sizeof(ExitRecord));
             recordsCommitted += step;
         }
-        // SAFETY: HasRoom left room for the records of a block.
+        // SAFETY: Translate has made room for the records of a block.
         unsafe
         {
             records[recordCount] = record;
@@ -544,6 +445,7 @@ internal sealed unsafe partial class Translator : IDisposable
             int record = NewRecord(CodeExit.Link);
             records[record].Retry = (nint)target;
             records[record].Next = (nint)distance;
+            records[record].Unlinked = (nint)cold.Cursor;
             records[record].FlagsSaved = saved;
             WriteExit(cold, record, saved ? exitWithSavedFlags : exitWithNativeFlags);
         }
@@ -555,7 +457,6 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the addresses are only kept and subtracted; the entry's place is inside the instruction TLB.
         unsafe
         {
-            const long nothingIsMappedSo = -1;
             if ((places & (FlagPlaces.Saved | FlagPlaces.Replay)) == 0)
             {
                 emitter.SaveFlags();
@@ -566,7 +467,7 @@ internal sealed unsafe partial class Translator : IDisposable
             int record = NewRecord(CodeExit.LinkAcrossPages);
             records[record].Retry = (nint)target;
             records[record].FlagsSaved = saved;
-            records[record].Mapping = (nint)emitter.MoveImmediate64(HostBase, nothingIsMappedSo);
+            records[record].Unlinked = (nint)emitter.MoveImmediate64(HostBase, unchecked((long)NothingIsMappedSo));
             emitter.ArithmeticStore(Alu.Compare, 8, ExecuteEntryOf(target), HostBase);
             byte* toExit = emitter.JumpIf(HostCondition.NotEqual, cold.Cursor);
             if (!saved)

@@ -92,8 +92,8 @@ public sealed class HostileCodeTests
         Assert.Equal(SystemMachine.Done, m.RunAt(entry));
         Assert.Equal(2u, m[Register32.Eax]);
 
-        // With a cache that is full, killing the code in the table drops everything.
-        for (uint i = 0; m.Processor.Translator is { HasRoom: true }; i++)
+        // In a cache that is full, nothing may need room when the code in the table dies.
+        for (uint i = 0; m.Processor.Translator is { Forgotten: 0 }; i++)
         {
             m.Assemble(filler + (i * 0x400), a =>
             {
@@ -118,7 +118,7 @@ public sealed class HostileCodeTests
     [Fact]
     public void CodeIsDroppedWithoutALookAtWhatLiesBehindIt()
     {
-        // Decoded blocks are kept in 32 MiB that are used again and again: behind the newest lie pieces of old ones, which mean nothing.
+        // Decoded blocks are kept in memory that is used again and again: behind the newest lie pieces of old ones, which mean nothing.
         using var m = new SystemMachine(translateAfter: 0);
         const uint first = 0x10_0000;
         const uint moves = 560_000;
