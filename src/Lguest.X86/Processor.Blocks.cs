@@ -18,6 +18,9 @@ public sealed unsafe partial class Processor : ICodeTracker
     private readonly Decoder decoder16;
     private readonly Decoder decoder32;
 
+    /// <summary>All decoded blocks.</summary>
+    internal BlockCache Blocks => blocks;
+
     /// <summary>Drops decoded code that a write has changed.</summary>
     void ICodeTracker.CodeFrameWritten(uint frame, uint offset, uint length)
     {

@@ -59,7 +59,10 @@ public sealed record ProcessorOptions
     /// <summary>Executions after which a block is translated; 0 translates at once.</summary>
     public int TranslateAfter { get; init; } = 16;
 
-    /// <summary>Bytes for translated code, a multiple of 8192, and as many for decoded blocks; committed as they are used.</summary>
+    /// <summary>
+    /// The most bytes that translated code may take, with all that is kept about it: a multiple of 8192, at least 256 KiB. Decoded blocks may take
+    /// as many. Committed as they are used; what was made first is given up for what is needed now.
+    /// </summary>
     public nuint CodeCacheBytes { get; init; } = 64 << 20;
 
     /// <summary>Lets translated blocks lead to each other directly; tests switch it off.</summary>

@@ -80,6 +80,19 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Blocks decoded so far.</summary>
     public long Decoded { get; private set; }
 
+    /// <summary>The block that will be given up next, if there is one.</summary>
+    public Block* Oldest
+    {
+        get
+        {
+            // SAFETY: oldest is below the arena's size.
+            unsafe
+            {
+                return (Block*)(arena.Address + oldest);
+            }
+        }
+    }
+
     /// <summary>Place of an EIP in the jump table.</summary>
     public static uint JumpIndex(uint eip) => (eip ^ (eip >> 14)) & (JumpEntries - 1);
 
@@ -201,7 +214,7 @@ internal sealed unsafe class BlockCache : IDisposable
         // SAFETY: the oldest block is where it was built.
         unsafe
         {
-            Block* block = (Block*)(arena.Address + oldest);
+            Block* block = Oldest;
             if (block->Mode != Block.Dead)
             {
                 KillPage(block->Frame, block->Eip & PageMask);
@@ -209,7 +222,7 @@ internal sealed unsafe class BlockCache : IDisposable
             // It may have died while it ran, and found its way on before it came to its end.
             BlockLink.Connect(&block->Taken, null);
             BlockLink.Connect(&block->Next, null);
-            oldest = ring.Behind(oldest, SizeOf(block));
+            oldest = (uint)((byte*)Behind(block) - arena.Address);
             Evicted++;
         }
     }
@@ -242,6 +255,16 @@ internal sealed unsafe class BlockCache : IDisposable
                 frames[frame].Granules = 0;
                 memory.SetFrameHoldsCode(frame, false);
             }
+        }
+    }
+
+    /// <summary>The place of the block that was decoded behind another.</summary>
+    public Block* Behind(Block* block)
+    {
+        // SAFETY: the caller's block is in the arena.
+        unsafe
+        {
+            return (Block*)(arena.Address + ring.Behind((uint)((byte*)block - arena.Address), SizeOf(block)));
         }
     }
 

@@ -31,9 +31,6 @@ internal sealed unsafe partial class Translator : IDisposable
     private const HostRegister GuestEax = HostRegister.R8;
     private const HostRegister GuestEsp = HostRegister.R9;
 
-    /// <summary>Bytes of code for which there is room for an exit record.</summary>
-    private const int BytesOfRecord = 64;
-
     /// <summary>Misses after which a block shares no probes any more.</summary>
     private const int MostSharingMisses = 32;
 
@@ -64,14 +61,15 @@ internal sealed unsafe partial class Translator : IDisposable
     private byte* exitWithSavedFlags;
     private byte* indirectBranch;
 
-    /// <summary>Takes executable memory for translations.</summary>
+    /// <summary>Takes memory for translations.</summary>
+    /// <param name="cacheBytes">The most that they may take, a multiple of 8192: one half is for code, the other for exit records, which take as much.</param>
     /// <exception cref="PlatformNotSupportedException">This host's way to executable memory is not known.</exception>
     /// <exception cref="OutOfMemoryException">The host refuses.</exception>
     public Translator(nuint cacheBytes)
     {
-        arena = new CodeArena(cacheBytes);
-        recordRing = new Ring(Math.Max((uint)(cacheBytes / BytesOfRecord), RecordsOfBlock), RecordsOfBlock);
-        recordMemory = new HostMemory((recordRing.Size * (nuint)sizeof(ExitRecord) + 4095) / 4096 * 4096);
+        arena = new CodeArena(cacheBytes / 2);
+        recordRing = new Ring((uint)(cacheBytes / 2 / (nuint)sizeof(ExitRecord)), RecordsOfBlock);
+        recordMemory = new HostMemory(cacheBytes / 2);
         records = (ExitRecord*)recordMemory.Address;
         jumpCacheMemory.Commit(0, jumpCacheMemory.Size);
         hot = arena.Hot;

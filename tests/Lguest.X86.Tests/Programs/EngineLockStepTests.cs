@@ -1,5 +1,6 @@
 using System.Text;
 using Iced.Intel;
+using Lguest.X86.Execution;
 using Lguest.X86.State;
 using Lguest.X86.Tests.Differential;
 using Lguest.X86.Tests.Oracles;
@@ -11,10 +12,14 @@ namespace Lguest.X86.Tests.Programs;
 public sealed class EngineLockStepTests : IDisposable
 {
     private const int ProgramsEach = 150;
+    private const int LongProgramsEach = 40;
     private const int StepLimit = 300_000;
     private const byte ExitVector = 0x1F;
 
-    private readonly Dictionary<bool, (ProgramMachine Engine, ProgramMachine Reference)> machines = [];
+    /// <summary>A cache that holds about 400 blocks; the longest programs have several times as many.</summary>
+    private const int SmallCache = 256 << 10;
+
+    private readonly Dictionary<(bool Paging, bool Small), (ProgramMachine Engine, ProgramMachine Reference)> machines = [];
 
     [Theory]
     [InlineData(false, false, false)]
@@ -54,7 +59,19 @@ public sealed class EngineLockStepTests : IDisposable
         }
     }
 
-    private void Compare(Random random, bool floatingPoint, bool selfModifying, bool paging)
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    [InlineData(true, true)]
+    public void EngineAgreesWithReferenceWhenTheCacheIsTooSmall(bool selfModifying, bool paging)
+    {
+        BlockCache blocks = MachinesFor(paging, small: true).Engine.Processor.Blocks;
+        Compare(TestSettings.RandomFor($"small cache {selfModifying} {paging}"), floatingPoint: true, selfModifying, paging, small: true);
+        Assert.True(blocks.Evicted > blocks.Decoded / 2, $"{blocks.Evicted} of {blocks.Decoded} blocks were given up");
+    }
+
+    private void Compare(Random random, bool floatingPoint, bool selfModifying, bool paging, bool small = false)
     {
         var options = new ProgramOptions
         {
@@ -64,18 +81,18 @@ public sealed class EngineLockStepTests : IDisposable
             PageFaults = paging,
         };
         var generator = new ProgramGenerator(random, options);
-        for (int round = TestSettings.RoundsOf(ProgramsEach); round > 0; round--)
+        for (int round = TestSettings.RoundsOf(small ? LongProgramsEach : ProgramsEach); round > 0; round--)
         {
-            RandomProgram program = generator.Next(random.Next(3, 40));
+            RandomProgram program = generator.Next(small ? random.Next(100, 200) : random.Next(3, 40));
             byte[] data = new byte[RandomProgram.DataSize];
             random.NextBytes(data);
             NativeState registers = Registers(random);
-            string differences = Differences(program, data, registers, paging);
+            string differences = Differences(program, data, registers, paging, small);
             if (differences.Length > 0)
             {
                 string whole = program.Listing();
-                program = program.Minimise(smaller => Differences(smaller, data, registers, paging).Length > 0);
-                string again = Differences(program, data, registers, paging);
+                program = program.Minimise(smaller => Differences(smaller, data, registers, paging, small).Length > 0);
+                string again = Differences(program, data, registers, paging, small);
                 Assert.Fail($"{TestSettings.Description}, program {round}\n"
                     + (again.Length > 0 ? program.Listing() + again : $"{whole}{differences}(not again)"));
             }
@@ -134,18 +151,18 @@ public sealed class EngineLockStepTests : IDisposable
         return state;
     }
 
-    private (ProgramMachine Engine, ProgramMachine Reference) MachinesFor(bool paging)
+    private (ProgramMachine Engine, ProgramMachine Reference) MachinesFor(bool paging, bool small = false)
     {
-        if (!machines.TryGetValue(paging, out (ProgramMachine Engine, ProgramMachine Reference) pair))
+        if (!machines.TryGetValue((paging, small), out (ProgramMachine Engine, ProgramMachine Reference) pair))
         {
-            machines[paging] = pair = (new ProgramMachine(paging), new ProgramMachine(paging));
+            machines[(paging, small)] = pair = (new ProgramMachine(paging, codeCacheBytes: small ? SmallCache : null), new ProgramMachine(paging));
         }
         return pair;
     }
 
-    private string Differences(RandomProgram program, byte[] data, in NativeState registers, bool paging)
+    private string Differences(RandomProgram program, byte[] data, in NativeState registers, bool paging, bool small = false)
     {
-        (ProgramMachine engine, ProgramMachine reference) = MachinesFor(paging);
+        (ProgramMachine engine, ProgramMachine reference) = MachinesFor(paging, small);
         byte[] code = program.Assemble(out uint exit);
         engine.Load(program, code, data, registers);
         reference.Load(program, code, data, registers);

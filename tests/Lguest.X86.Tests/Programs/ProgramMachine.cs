@@ -30,11 +30,12 @@ internal sealed class ProgramMachine : IDisposable
     private readonly bool paging;
     private readonly CpuState start;
 
-    public ProgramMachine(bool paging, bool stopsExactly = false)
+    public ProgramMachine(bool paging, bool stopsExactly = false, nuint? codeCacheBytes = null)
     {
+        ProcessorOptions options = TestSettings.Processor(hostOwnsRing0: true);
         machine = new(stopsExactly
             ? new ProcessorOptions { Engine = EngineKind.Interpreter, StopsExactly = true }
-            : TestSettings.Processor(hostOwnsRing0: true));
+            : options with { CodeCacheBytes = codeCacheBytes ?? options.CodeCacheBytes });
         this.paging = paging;
         MakeTables();
         machine.SetPrivilegeLevel(3);

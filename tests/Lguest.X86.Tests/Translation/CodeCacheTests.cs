@@ -2,6 +2,7 @@
 // let go when another thread calls.
 
 using Iced.Intel;
+using Lguest.X86.Execution;
 using Lguest.X86.State;
 using Lguest.X86.Tests.Oracles;
 using static Iced.Intel.AssemblerRegisters;
@@ -57,6 +58,63 @@ public sealed class CodeCacheTests
             Assert.Equal(words[i], machine.Memory.Read<uint>(0x20_0000 + (i * 4)));
         }
         Assert.True(machine.Processor.Translator!.Forgotten > rounds * blocks / 2, $"{machine.Processor.Translator.Forgotten} were given up");
+    }
+
+    [Theory]
+    [InlineData(EngineKind.Interpreter)]
+    [InlineData(EngineKind.Translator)]
+    public void WhatIsGivenUpIsForgottenEverywhere(EngineKind engine)
+    {
+        const uint first = 0x10_0000;
+        const uint pages = 200;
+        using var machine = new TestMachine(new ProcessorOptions
+        {
+            HostOwnsRing0 = false,
+            Engine = engine,
+            TranslateAfter = 0,
+            CodeCacheBytes = 256 << 10,
+        });
+        BlockCache blocks = machine.Processor.Blocks;
+        for (uint page = 0; page < pages; page++)
+        {
+            machine.Memory.Write(first + (page << 12), TestMachine.Assemble(a =>
+            {
+                // Jumps within the page and from page to page, calls and returns; each page hands on to the next.
+                for (int i = 0; i < 20; i++)
+                {
+                    Label next = a.CreateLabel();
+                    a.inc(eax);
+                    a.jnz(next);
+                    a.Label(ref next);
+                }
+                if (page == pages - 1)
+                {
+                    a.hlt();
+                    return;
+                }
+                a.mov(edx, first + ((page + 1) << 12));
+                if (page % 2 == 0)
+                {
+                    a.jmp(edx);
+                }
+                else
+                {
+                    a.jmp(first + ((page + 1) << 12));
+                }
+            }, first + (page << 12)));
+        }
+        var counts = new List<CacheCount>();
+        for (int round = 1; round <= 12; round++)
+        {
+            machine.State.Eip = first;
+            Assert.Equal(ExitKind.Halt, machine.Processor.Run().Kind);
+            Assert.Equal(20 * pages * (uint)round, machine.State.General[(int)Register32.Eax]);
+            counts.Add(CacheCount.Of(machine.Processor));
+        }
+        Assert.True(blocks.Evicted > 10_000, $"{blocks.Evicted} blocks were given up");
+        // The first rounds fill the cache; behind them nothing grows.
+        Assert.All(counts[3..], count => Assert.InRange(count.Members, counts[2].Members / 2, counts[2].Members * 3 / 2));
+        Assert.All(counts, count => Assert.InRange(count.Held, 1, (256 << 10) / 300));
     }
 
     [Theory]
