@@ -48,6 +48,9 @@ public sealed class LockStepRun(string kernel, string initrd, int seed)
     /// <summary>Executions after which a block is translated.</summary>
     public int TranslateAfter { get; init; } = 16;
 
+    /// <summary>Bytes of the translator's code cache.</summary>
+    public nuint CodeCacheBytes { get; init; } = new ProcessorOptions().CodeCacheBytes;
+
     /// <summary>Called with what the Guests show; null for nobody.</summary>
     public Action<string>? Shown { get; init; }
 
@@ -90,8 +93,8 @@ public sealed class LockStepRun(string kernel, string initrd, int seed)
         var random = new Random(seed);
         long start = random.NextInt64(1, 1_000_000_000_000);
         string[] lines = [.. Enumerable.Repeat(Thorough ? Workload.Long : Workload.Short, Rounds).SelectMany(static lines => lines)];
-        using var leader = new SteppedGuest(options, new ProcessorOptions { Engine = EngineKind.Translator, TranslateAfter = TranslateAfter },
-            start, new TypedConsole(lines, shown));
+        var translated = new ProcessorOptions { Engine = EngineKind.Translator, TranslateAfter = TranslateAfter, CodeCacheBytes = CodeCacheBytes };
+        using var leader = new SteppedGuest(options, translated, start, new TypedConsole(lines, shown));
         using var follower = new SteppedGuest(options, new ProcessorOptions { Engine = EngineKind.Interpreter, StopsExactly = true },
             start, new TypedConsole(lines, null));
         var attempt = new Attempt();

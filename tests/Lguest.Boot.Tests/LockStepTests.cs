@@ -27,6 +27,21 @@ public class LockStepTests
         Assert.Contains("\r\nSEGV 139\r\n", result.Screen);
     }
 
+    [Fact]
+    public void BothEnginesDoTheSameWhenTheCodeCacheIsAlwaysFull()
+    {
+        Assert.SkipUnless(Engines.CanTranslate(out string? whyNot), whyNot ?? "");
+        var run = new LockStepRun(DefaultGuest.Kernel, DefaultGuest.Initrd, Seed)
+        {
+            CodeCacheBytes = 512 << 10,
+            TranslateAfter = 2,
+            Limit = 40_000_000,
+        };
+        LockStepResult result = run.Run();
+        Assert.Equal("", result.Report);
+        Assert.True(result.Instructions > 30_000_000, $"only {result.Instructions} instructions:\n{result.Screen}");
+    }
+
     [Theory]
     [InlineData(true, "  memory 00050000: expected ")]
     [InlineData(false, "  R7: expected ")]
