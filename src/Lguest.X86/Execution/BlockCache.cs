@@ -194,7 +194,7 @@ internal sealed unsafe class BlockCache : IDisposable
             Translator?.Forget(block);
             while (block->Incoming != null)
             {
-                BlockLink.Connect((BlockLink*)block->Incoming, null);
+                BlockLink.Connect(BlockLink.Of(block->Incoming), null);
             }
             ListNode.Remove(&block->InBucket);
             ListNode.Remove(&block->InFrame);

@@ -181,11 +181,21 @@ internal unsafe struct Block
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct BlockLink
 {
-    /// <summary>Among the links that lead to the same block; first, so that its address is the link's.</summary>
-    public ListNode InIncoming;
-
     /// <summary>Where it leads; null when that is not known.</summary>
     public Block* Target;
+
+    /// <summary>Among the links that lead to the same block.</summary>
+    public ListNode InIncoming;
+
+    /// <summary>The link that a node belongs to.</summary>
+    public static BlockLink* Of(ListNode* node)
+    {
+        // SAFETY: the address is only computed.
+        unsafe
+        {
+            return (BlockLink*)((byte*)node - sizeof(Block*));
+        }
+    }
 
     /// <summary>Lets a link lead to a block, or to none.</summary>
     public static void Connect(BlockLink* link, Block* target)

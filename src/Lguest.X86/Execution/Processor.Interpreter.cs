@@ -64,11 +64,6 @@ public sealed unsafe partial class Processor
             if (block == null || block->Eip != eip || block->Mode != mode) goto LookupSlow;
             page = instructionTlb + ((eip >> 12) % SoftTlb.ExecuteEntries);
             if (page->Tag != (eip & PageMask) || page->Frame != block->Frame) goto LookupSlow;
-            if (link != null)
-            {
-                BlockLink.Connect(link, block);
-                link = null;
-            }
             goto Enter;
 
         LookupSlow:
@@ -496,11 +491,11 @@ public sealed unsafe partial class Processor
                 link = &block->Next;
 
             Follow:
-                if (link->Target == null || link->Target->Mode != mode) goto Lookup;
+                if (link->Target == null || link->Target->Mode != mode) goto LookupSlow;
                 if (((eip ^ block->Eip) & PageMask) != 0)
                 {
                     page = instructionTlb + ((eip >> 12) % SoftTlb.ExecuteEntries);
-                    if (page->Tag != (eip & PageMask) || page->Frame != link->Target->Frame) goto Lookup;
+                    if (page->Tag != (eip & PageMask) || page->Frame != link->Target->Frame) goto LookupSlow;
                 }
                 block = link->Target;
                 link = null;

@@ -55,7 +55,7 @@ internal readonly record struct CacheCount(long Held, int Translations, int Memb
             int count = 0;
             for (ListNode* node = block->Incoming; node != null; node = node->Next)
             {
-                Assert.True(((BlockLink*)node)->Target == block && *node->Place == node);
+                Assert.True(BlockLink.Of(node)->Target == block && *node->Place == node);
                 count++;
             }
             return count;
