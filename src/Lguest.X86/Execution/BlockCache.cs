@@ -20,6 +20,12 @@ internal sealed unsafe class BlockCache : IDisposable
     private const int Alignment = 16;
     private const uint PageMask = 0xFFFF_F000;
 
+    /// <summary>Writes beside the code of a frame for which it makes way the first time: they take about as long as decoding it again.</summary>
+    private const uint FirstPatience = 256;
+
+    /// <summary>How often the patience is doubled.</summary>
+    private const int MostGivenWay = 10;
+
     /// <summary>Bytes of the arena that are committed at once.</summary>
     private const uint Step = 512 * 1024;
 
@@ -45,6 +51,12 @@ internal sealed unsafe class BlockCache : IDisposable
 
         /// <summary>A bit for each granule that has been decoded.</summary>
         public UInt128 Granules;
+
+        /// <summary>Writes beside these since there is code, each of which had to be looked at.</summary>
+        public uint WritesBeside;
+
+        /// <summary>How often there were so many that the code was dropped.</summary>
+        public int GivenWay;
     }
 
     /// <summary>Makes an empty cache.</summary>
@@ -161,24 +173,32 @@ internal sealed unsafe class BlockCache : IDisposable
         }
     }
 
-    /// <summary>Drops the blocks of a frame if a write touches bytes that were decoded.</summary>
+    /// <summary>Drops the blocks of a frame if a write touches bytes that were decoded, or if there have been many that did not.</summary>
+    /// <remarks>
+    /// Old code in a page that now holds data would make every write slow. Code that is still in use comes back, and makes way twice as late the next time.
+    /// </remarks>
     /// <returns>True when blocks were dropped.</returns>
     public bool Invalidate(uint frame, uint offset, uint length)
     {
         // SAFETY: as in Find; frame numbers are below FrameCount; a dead block stays readable until its memory is needed.
         unsafe
         {
-            if ((frames[frame].Granules & Granules(offset, length)) == 0)
+            CodeFrame* written = frames + frame;
+            if ((written->Granules & Granules(offset, length)) == 0)
             {
-                return false;
+                if (++written->WritesBeside < FirstPatience << written->GivenWay)
+                {
+                    return false;
+                }
+                written->GivenWay = Math.Min(written->GivenWay + 1, MostGivenWay);
             }
-            while (frames[frame].First != null)
+            while (written->First != null)
             {
-                Kill(Block.Of(frames[frame].First, Block.InFrameOffset));
+                Kill(Block.Of(written->First, Block.InFrameOffset));
             }
-            while (frames[frame].FirstCrossing != null)
+            while (written->FirstCrossing != null)
             {
-                Kill(Block.Of(frames[frame].FirstCrossing, Block.InLastFrameOffset));
+                Kill(Block.Of(written->FirstCrossing, Block.InLastFrameOffset));
             }
         }
         return true;
@@ -253,6 +273,7 @@ internal sealed unsafe class BlockCache : IDisposable
             if (frames[frame].First == null && frames[frame].FirstCrossing == null)
             {
                 frames[frame].Granules = 0;
+                frames[frame].WritesBeside = 0;
                 memory.SetFrameHoldsCode(frame, false);
             }
         }

@@ -1,6 +1,8 @@
 // Stale code never runs, whoever changed it and wherever it lies.
 
+using Iced.Intel;
 using Lguest.X86.State;
+using Lguest.X86.Translation;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.X86.Tests.SystemLevel;
@@ -46,6 +48,56 @@ public sealed class SelfModifyingCodeTests
             a.hlt();
         }));
         Assert.Equal((byte)Enumerable.Range(1, 100_000).Sum(static i => (long)(byte)i), (byte)m[Register32.Ebx]);
+    }
+
+    [Fact]
+    public void OldCodeMakesWayForDataInItsPage()
+    {
+        const uint writes = 100_000;
+        using var m = new SystemMachine();
+        m.Assemble(Other, a => a.ret());
+        Assert.Equal(SystemMachine.Done, m.Run(a =>
+        {
+            Label again = a.CreateLabel();
+            a.call(Other);
+            a.mov(ecx, writes);
+            a.Label(ref again);
+            a.inc(__dword_ptr[Other + 0x800]);
+            a.dec(ecx);
+            a.jne(again);
+            a.hlt();
+        }));
+        Assert.Equal(writes, m.Memory.Read<uint>(Other + 0x800));
+        Assert.False(m.Memory.FrameHoldsCode(Other >> 12));
+        Assert.InRange(m.Processor.CodeExits[CodeExit.WriteMiss], 0, 1000);
+    }
+
+    [Fact]
+    public void CodeThatIsInUseBesideDataMakesWayLessAndLessOften()
+    {
+        const uint rounds = 50_000;
+        using var m = new SystemMachine();
+        m.Assemble(Other, a =>
+        {
+            a.inc(ebx);
+            a.ret();
+        });
+        long before = m.Processor.Blocks.Decoded;
+        Assert.Equal(SystemMachine.Done, m.Run(a =>
+        {
+            Label again = a.CreateLabel();
+            a.xor(ebx, ebx);
+            a.mov(ecx, rounds);
+            a.Label(ref again);
+            a.call(Other);
+            a.inc(__dword_ptr[Other + 0x800]);
+            a.dec(ecx);
+            a.jne(again);
+            a.hlt();
+        }));
+        Assert.Equal((rounds, rounds), (m[Register32.Ebx], m.Memory.Read<uint>(Other + 0x800)));
+        // 256, 512, 1024 and so on: seven times. Making way each time that there are 256 would be near two hundred times.
+        Assert.InRange(m.Processor.Blocks.Decoded - before, 1, 30);
     }
 
     [Theory]
