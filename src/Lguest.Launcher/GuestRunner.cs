@@ -18,6 +18,11 @@ internal abstract class GuestRunner(bool restarts) : IDisposable
     /// <summary>Makes the thread inside <see cref="Run"/> come to the gate. May be called by any thread; does not wait.</summary>
     public abstract void Call();
 
+    /// <summary>Says how large the user's terminal is, to a Guest that has a device for that. May be called by any thread.</summary>
+    public virtual void ResizeConsole(ushort columns, ushort rows)
+    {
+    }
+
     // L:223 A machine outlives its Guest. One that restarts, which in 2007 was a crash like any other, is given new memory with the same image
     // in it; its disks, networks and console never notice, since they began to wait before it and end behind it.
     /// <summary>Runs the Guest to its end, through as many restarts as it wants. Once.</summary>

@@ -123,6 +123,16 @@ public sealed partial class Machine : IAsyncDisposable
     /// <summary>Lets a paused machine run on.</summary>
     public void Resume() => pause.Open();
 
+    /// <summary>Says how large the console's terminal is, at the start and whenever that changes. May be called by any thread.</summary>
+    /// <remarks>The virtio console of a PC tells its Guest; other consoles have no size.</remarks>
+    /// <param name="columns">Characters of a line; 0 for both means that nobody knows, as before the first call.</param>
+    /// <param name="rows">Lines.</param>
+    public void ResizeConsole(ushort columns, ushort rows)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        runner.ResizeConsole(columns, rows);
+    }
+
     /// <summary>Stops the Guest if it runs, and gives all memory back.</summary>
     public async ValueTask DisposeAsync()
     {

@@ -215,7 +215,14 @@ public sealed class Uart16550Tests
 
         public string Text => sent.ToString();
 
-        public void Send(byte value) => sent.Append((char)value);
+        /// <summary>Whether the last byte was sent without the interrupt.</summary>
+        public bool IsPolled { get; private set; }
+
+        public void Send(byte value, bool isPolled)
+        {
+            sent.Append((char)value);
+            IsPolled = isPolled;
+        }
 
         public bool TryReceive(out byte value) => Typed.TryDequeue(out value);
     }

@@ -3,6 +3,7 @@
 
 using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Virtio;
+using Lguest.Launcher.Devices.Virtio.Console;
 using Lguest.Launcher.Devices.Virtio.Entropy;
 using Lguest.Pc.Board;
 using Lguest.X86;
@@ -18,7 +19,9 @@ internal sealed partial class PcRunner : GuestRunner
     private readonly MachineOptions options;
     private readonly Engine engine;
     private readonly ILogger logger;
-    private readonly ConsoleInput input;
+    private readonly ConsoleSwitch terminal;
+    private readonly ConsolePort serial;
+    private readonly VirtioConsoleDevice console;
     private MachineMemory memory;
     private volatile PcGuest guest;
     private long instructionsOfPastLives;
@@ -38,8 +41,11 @@ internal sealed partial class PcRunner : GuestRunner
         this.options = options;
         this.engine = engine;
         logger = options.Logger;
-        input = new ConsoleInput(options.ConsoleInput, time, logger) { QuitRequested = quit };
-        devices = OpenDevices(options);
+        terminal = new ConsoleSwitch(new ConsoleInput(options.ConsoleInput, time, logger) { QuitRequested = quit }, options.ConsoleOutput);
+        serial = terminal.AddPort();
+        serial.InputArrived = () => guest!.InputArrived();
+        console = new VirtioConsoleDevice(terminal.AddPort());
+        devices = OpenDevices(options, console);
         waiting = new bool[devices.Length];
         try
         {
@@ -74,9 +80,10 @@ internal sealed partial class PcRunner : GuestRunner
     // May kick a Guest that has just been replaced, which harms nobody: the new one asks for all reasons before it runs.
     public override void Call() => guest.Kick();
 
+    public override void ResizeConsole(ushort columns, ushort rows) => console.Resize(columns, rows);
+
     protected override void StartDevices()
     {
-        input.Start(() => guest.InputArrived());
         for (int i = 0; i < devices.Length; i++)
         {
             int number = i;
@@ -87,6 +94,7 @@ internal sealed partial class PcRunner : GuestRunner
                 Call();
             });
         }
+        terminal.Start();
     }
 
     protected override void StopDevices()
@@ -95,7 +103,7 @@ internal sealed partial class PcRunner : GuestRunner
         {
             device.Stop();
         }
-        input.Stop();
+        terminal.Stop();
     }
 
     protected override MachineResult? RunOnce(PauseGate pause, CancellationToken ending)
@@ -121,12 +129,13 @@ internal sealed partial class PcRunner : GuestRunner
     {
         lock (Door)
         {
+            (MachineMemory oldMemory, PcGuest oldGuest) = (memory, guest);
+            (memory, guest) = Load();
+            // Now: input that a device gives back must not go to the old Guest.
             foreach (VirtioDevice device in devices)
             {
                 device.Reset();
             }
-            (MachineMemory oldMemory, PcGuest oldGuest) = (memory, guest);
-            (memory, guest) = Load();
             instructionsOfPastLives += oldGuest.Processor.InstructionCount;
             oldGuest.Dispose();
             oldMemory.Dispose();
@@ -149,7 +158,7 @@ internal sealed partial class PcRunner : GuestRunner
         {
             var built = new PcGuest(loaded, new PcOptions
             {
-                Console = new SerialConsole(input, options.ConsoleOutput),
+                Console = new SerialConsole(terminal, serial),
                 Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
                 Cards = [.. devices.Select(device => new VirtioPciFunction(device, loaded, logger))],
                 HasDebugExit = options.ImageFormat != ImageFormat.Linux,
@@ -166,8 +175,8 @@ internal sealed partial class PcRunner : GuestRunner
         }
     }
 
-    /// <summary>What the user named, in that order, and behind it a source of random bytes, which every kernel is glad of.</summary>
-    private static VirtioDevice[] OpenDevices(MachineOptions options)
+    /// <summary>What the user named, in that order, and behind it what every PC has: a source of random bytes and a console.</summary>
+    private static VirtioDevice[] OpenDevices(MachineOptions options, VirtioConsoleDevice console)
     {
         if (options.Devices.Count > MachineOptions.MaximumDevices)
         {
@@ -187,7 +196,7 @@ internal sealed partial class PcRunner : GuestRunner
             CloseDevices(opened);
             throw;
         }
-        return [.. opened, new EntropyDevice()];
+        return [.. opened, new EntropyDevice(), console];
     }
 
     private static void CloseDevices(IEnumerable<VirtioDevice> devices)

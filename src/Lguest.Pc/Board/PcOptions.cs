@@ -32,7 +32,7 @@ public sealed record PcOptions
 public interface ISerialConsole : ISerialPeer
 {
     /// <summary>Takes a byte of the debug port (E9h). Called on the thread that runs the processor.</summary>
-    void Print(byte value) => Send(value);
+    void Print(byte value);
 
     /// <summary>Lets everything that was sent be seen. Called on the thread that runs the processor.</summary>
     void Flush();

@@ -8,7 +8,9 @@ namespace Lguest.Pc.Chips;
 public interface ISerialPeer
 {
     /// <summary>Takes a byte that the Guest sends. Called on the thread that runs the processor.</summary>
-    void Send(byte value);
+    /// <param name="value">The byte.</param>
+    /// <param name="isPolled">The driver does not wait for the transmitter's interrupt: a kernel sends its messages so, but not the output of its programs.</param>
+    void Send(byte value, bool isPolled);
 
     /// <summary>Gives the next byte for the Guest, if there is one. Called on any thread, one at a time; must not block.</summary>
     bool TryReceive(out byte value);
@@ -196,7 +198,7 @@ public sealed class Uart16550 : IBytePortDevice
         Update();
         if (!IsLooped)
         {
-            peer.Send(value);
+            peer.Send(value, (interruptEnable & TransmitEnable) == 0);
         }
         else if (received.Count < (fifoEnabled ? FifoSize : 1))
         {
