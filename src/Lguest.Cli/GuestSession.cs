@@ -1,6 +1,7 @@
 // A Guest at the user's terminal: the terminal is lent to it, a few keys and signals are kept back, and however it ends, the terminal is as
 // it was and the caller gets an honest exit status.
 
+using System.Runtime.InteropServices;
 using Lguest.Launcher;
 using Lguest.Platform;
 
@@ -54,6 +55,10 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
             Standard.WriteError($"{options.MemoryBytes >> 20} MiB, engine {machine.Engine.ToString().ToLowerInvariant()}; Ctrl-A x leaves, Ctrl-A h helps");
         }
 
+        using PosixSignalRegistration? resizing = hasTerminal && !OperatingSystem.IsWindows()
+            ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => TellSize(machine))
+            : null;
+        TellSize(machine);
         MachineResult result;
         using (RawTerminal.TryEnter())
         {
@@ -72,6 +77,12 @@ internal sealed class GuestSession(MachineOptions options, bool verbose)
             }
         }
         return signals.ExitStatus ?? Report(result);
+    }
+
+    private static void TellSize(Machine machine)
+    {
+        (ushort columns, ushort rows) = RawTerminal.GetSize();
+        machine.ResizeConsole(columns, rows);
     }
 
     private int Report(MachineResult result)

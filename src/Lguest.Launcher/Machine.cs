@@ -127,11 +127,7 @@ public sealed partial class Machine : IAsyncDisposable
     /// <remarks>The virtio console of a PC tells its Guest; other consoles have no size.</remarks>
     /// <param name="columns">Characters of a line; 0 for both means that nobody knows, as before the first call.</param>
     /// <param name="rows">Lines.</param>
-    public void ResizeConsole(ushort columns, ushort rows)
-    {
-        ObjectDisposedException.ThrowIf(disposed, this);
-        runner.ResizeConsole(columns, rows);
-    }
+    public void ResizeConsole(ushort columns, ushort rows) => runner.ResizeConsole(columns, rows);
 
     /// <summary>Stops the Guest if it runs, and gives all memory back.</summary>
     public async ValueTask DisposeAsync()

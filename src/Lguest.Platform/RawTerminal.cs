@@ -14,6 +14,7 @@ public sealed partial class RawTerminal : IDisposable
     private const int StandardInput = 0;
     private const int Now = 0;
     private const int StopSignal = 19;
+    private const nuint GetWindowSize = 0x5413;
 
     private readonly Lock door = new();
     private readonly TerminalAttributes original;
@@ -38,6 +39,11 @@ public sealed partial class RawTerminal : IDisposable
 
     /// <summary>Whether standard input is a terminal.</summary>
     public static bool IsPresent => OperatingSystem.IsLinux() ? IsTerminal(StandardInput) == 1 : !Console.IsInputRedirected;
+
+    /// <summary>Asks how large the terminal is.</summary>
+    /// <returns>Characters of a line and lines; zeroes when standard input is no terminal or nobody has told its size.</returns>
+    public static (ushort Columns, ushort Rows) GetSize() =>
+        OperatingSystem.IsLinux() && Control(StandardInput, GetWindowSize, out WindowSize size) == 0 ? (size.Columns, size.Rows) : default;
 
     /// <summary>Takes the terminal.</summary>
     /// <returns>The mode, to be disposed; null when standard input is no terminal or the host has another kind of terminals.</returns>
@@ -121,6 +127,16 @@ public sealed partial class RawTerminal : IDisposable
             private byte first;
         }
     }
+
+    /// <summary><c>struct winsize</c>.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct WindowSize
+    {
+        public ushort Rows, Columns, Width, Height;
+    }
+
+    [LibraryImport("libc", EntryPoint = "ioctl")]
+    private static partial int Control(int descriptor, nuint request, out WindowSize size);
 
     [LibraryImport("libc", EntryPoint = "isatty")]
     private static partial int IsTerminal(int descriptor);

@@ -13,9 +13,12 @@ internal static class RunCommand
     // Debian's kernel alone needs some 40 MiB to start.
     private const long DefaultPcMemory = 256 << 20;
 
-    // A PC without a screen has its console at the serial port, and a kernel wants to be told. Testing its ciphers takes this one longer
-    // than all the rest of its boot; who wants that says cryptomgr.notests=0, since the last word counts.
-    private const string DebianCommandLine = "console=ttyS0 cryptomgr.notests";
+    // A PC without a screen has its console at the serial port, and a kernel wants to be told.
+    private const string SerialConsole = "console=ttyS0";
+
+    // Testing its ciphers takes Debian's kernel longer than all the rest of its boot; who wants that says cryptomgr.notests=0, since the
+    // last word counts.
+    private const string DebianCommandLine = "cryptomgr.notests";
 
     /// <summary>Makes the command.</summary>
     /// <param name="name">Its name.</param>
@@ -74,7 +77,7 @@ internal static class RunCommand
                 TracedPorts = parsed.GetValue(tracedPorts) ?? [],
                 Initrd = parsed.GetValue(initrd),
                 MemoryBytes = parsed.GetResult(memory) != null ? parsed.GetValue(memory) : wanted == MachinePlatform.Pc ? DefaultPcMemory : DefaultMemory,
-                CommandLine = wantsDebian ? $"{DebianCommandLine} {words}".TrimEnd() : words,
+                CommandLine = wantsDebian ? CompleteForDebian(words) : words,
                 Engine = parsed.GetValue(engine),
                 Devices = devices.Read(parsed),
                 ResetEnds = parsed.GetValue(noReboot),
@@ -83,6 +86,13 @@ internal static class RunCommand
             return image.Length > 0 ? session.RunAsync() : session.RunAsync(wantsDebian ? GuestRecipe.Debian : GuestRecipe.Default);
         });
         return command;
+    }
+
+    /// <summary>Puts in front what Debian's kernel needs. On a second console, every message would come twice.</summary>
+    private static string CompleteForDebian(string words)
+    {
+        bool hasConsole = words.Split(' ').Any(static word => word.StartsWith("console=", StringComparison.Ordinal));
+        return $"{(hasConsole ? "" : SerialConsole)} {DebianCommandLine} {words}".Trim();
     }
 
     private static bool WantsDebian(string? distribution, string image) => distribution switch

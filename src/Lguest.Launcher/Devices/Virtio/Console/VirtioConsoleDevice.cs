@@ -16,10 +16,16 @@ internal sealed class VirtioConsoleDevice(ConsolePort port) : VirtioDevice
     private const int SendQueue = 1;
 
     private readonly byte[] configuration = new byte[VirtioConsoleConfiguration.Size];
+
+    // Held by whoever tells a size, so that nobody is woken behind the end.
+    private readonly Lock door = new();
     private Action? wake;
 
-    // Columns, and rows in the upper half: as the configuration space will have them. Set by any thread.
+    // Columns, and rows in the upper half: as the configuration space will have them.
     private uint size;
+
+    // The size that the present driver knows.
+    private uint told;
 
     // Bytes of the next buffer to send that have been written already.
     private long sent;
@@ -39,9 +45,11 @@ internal sealed class VirtioConsoleDevice(ConsolePort port) : VirtioDevice
     /// <param name="rows">Lines.</param>
     public void Resize(ushort columns, ushort rows)
     {
-        // A full fence: who starts the device now is told by one of us.
-        Interlocked.Exchange(ref size, columns | ((uint)rows << 16));
-        wake?.Invoke();
+        lock (door)
+        {
+            size = columns | ((uint)rows << 16);
+            wake?.Invoke();
+        }
     }
 
     public override void Serve(int queue)
@@ -58,28 +66,52 @@ internal sealed class VirtioConsoleDevice(ConsolePort port) : VirtioDevice
 
     public override void DeliverInput()
     {
-        uint told = Volatile.Read(ref size);
-        if (BinaryPrimitives.ReadUInt32LittleEndian(configuration) != told)
-        {
-            BinaryPrimitives.WriteUInt32LittleEndian(configuration, told);
-            Transport.ConfigurationChanged();
-        }
+        ShowSize();
         Send();
         Receive();
     }
 
     public override void Reset()
     {
-        sent = 0;
+        (sent, told) = (0, 0);
         port.GiveUp();
     }
 
     public override void Start(Action wake)
     {
-        this.wake = wake;
         port.InputArrived = wake;
-        // The size may have been told before.
-        wake();
+        lock (door)
+        {
+            this.wake = wake;
+            // The size may have been told before.
+            wake();
+        }
+    }
+
+    public override void Stop()
+    {
+        lock (door)
+        {
+            wake = null;
+        }
+    }
+
+    /// <summary>Puts the size into the configuration space. A driver looks there when it is told of a change, and only then, so a new one is told, too.</summary>
+    private void ShowSize()
+    {
+        uint shown = BinaryPrimitives.ReadUInt32LittleEndian(configuration);
+        uint now;
+        lock (door)
+        {
+            now = size;
+        }
+        BinaryPrimitives.WriteUInt32LittleEndian(configuration, now);
+        bool isNews = Transport.Queues[ReceiveQueue].IsLive && now != told;
+        if (now != shown || isNews)
+        {
+            Transport.ConfigurationChanged();
+        }
+        told = isNews ? now : told;
     }
 
     private void Receive()
