@@ -34,6 +34,19 @@ public sealed class Uart16550Tests
     }
 
     [Fact]
+    public void TheOtherEndIsToldWhetherTheDriverWaitsForInterrupts()
+    {
+        this[Data] = (byte)'a';
+        Assert.True(peer.IsPolled);
+        this[Enable] = 0x02;
+        this[Data] = (byte)'b';
+        Assert.False(peer.IsPolled);
+        this[Enable] = 0x0D;
+        this[Data] = (byte)'c';
+        Assert.True(peer.IsPolled);
+    }
+
+    [Fact]
     public void TheTransmitterAsksWhenItIsEnabledAndAfterEachByte()
     {
         this[Enable] = 2;

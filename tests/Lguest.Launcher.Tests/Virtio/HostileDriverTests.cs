@@ -2,9 +2,11 @@
 // device throws no exception, touches no byte that is not the Guest's memory, and works again after a reset.
 // LGUEST_HOSTILE_EVENTS sets how many events each device gets.
 
+using Lguest.Launcher.Devices;
 using Lguest.Launcher.Devices.Block;
 using Lguest.Launcher.Devices.Virtio;
 using Lguest.Launcher.Devices.Virtio.Block;
+using Lguest.Launcher.Devices.Virtio.Console;
 using Lguest.Launcher.Devices.Virtio.Entropy;
 using Lguest.Launcher.Devices.Virtio.Network;
 using Lguest.Launcher.Tests.Block;
@@ -37,7 +39,7 @@ public class HostileDriverTests
         get
         {
             var data = new TheoryData<string, int>();
-            foreach (string device in new[] { "entropy", "block", "network" })
+            foreach (string device in new[] { "entropy", "block", "network", "console" })
             {
                 data.Add(device, 1);
                 data.Add(device, Random.Shared.Next(2, int.MaxValue));
@@ -99,6 +101,18 @@ public class HostileDriverTests
                     }
                 };
                 return (new VirtioBlockDevice(new GuestDisk(disk, "disk", NullLogger.Instance), "disk"), static () => { });
+            case "console":
+                var input = new ConsoleInput(null, TimeProvider.System, NullLogger.Instance);
+                var terminal = new ConsoleSwitch(input, null);
+                terminal.AddPort();
+                var console = new VirtioConsoleDevice(terminal.AddPort());
+                void Type()
+                {
+                    // As the reader does, which waits when there is no room.
+                    _ = input.Queue.Count < ConsoleInputQueue.Capacity ? input.Queue.AddAsync(new byte[random.Next(1, 2000)]) : null;
+                    console.Resize((ushort)random.Next(200), (ushort)random.Next(60));
+                }
+                return (console, Type);
             default:
                 var outside = new LoopBackEnd { Completes = true };
                 void Receive()
