@@ -10,6 +10,8 @@ namespace Lguest.Boot.Tests;
 internal sealed class BootedGuest : IAsyncDisposable
 {
     private const string Prompt = "# ";
+    private const string Greeting = "Linux in lguest.";
+    private static readonly TimeSpan BootPatience = TimeSpan.FromMinutes(3);
 
     private readonly Pipe keyboard = new();
     private readonly Screen screen = new();
@@ -53,7 +55,7 @@ internal sealed class BootedGuest : IAsyncDisposable
     {
         try
         {
-            await guest.WaitForAsync(prompt, 0, TimeSpan.FromMinutes(3));
+            await guest.WaitForAsync(prompt, 0, BootPatience);
             return guest;
         }
         catch
@@ -86,6 +88,18 @@ internal sealed class BootedGuest : IAsyncDisposable
         Type(line + "\n");
         return WaitForAsync(expected, from, TimeSpan.FromMinutes(1));
     }
+
+    /// <summary>Reboots the Guest to its shell prompt.</summary>
+    public async Task RebootAsync()
+    {
+        int from = Screen.Length;
+        Type("reboot -f\n");
+        await WaitForAsync(Greeting, from, BootPatience);
+        await WaitForAsync(Prompt, Screen.LastIndexOf(Greeting, StringComparison.Ordinal), BootPatience);
+    }
+
+    /// <summary>Changes the size of the Guest's terminal.</summary>
+    public void Resize(ushort columns, ushort rows) => machine.ResizeConsole(columns, rows);
 
     /// <summary>Fails if the kernel has found anything wrong with itself or the machine.</summary>
     public async Task AssertKernelIsContentAsync() => Assert.Equal("", await ExecuteAsync("dmesg | grep -e WARN -e BUG -e Oops -e 'Call Trace'"));

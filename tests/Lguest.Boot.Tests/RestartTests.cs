@@ -6,8 +6,6 @@ namespace Lguest.Boot.Tests;
 
 public class RestartTests
 {
-    private const string Greeting = "Linux in lguest.";
-
     [Theory]
     [InlineData(MachinePlatform.Lguest)]
     [InlineData(MachinePlatform.Pc)]
@@ -21,12 +19,7 @@ public class RestartTests
             Devices = [new BlockDeviceOptions(image.Path) { Access = BlockAccess.Snapshot }],
         });
         Assert.Equal("", await guest.ExecuteAsync($"touch /first; echo kept | dd of={disk} bs=512 conv=sync,fsync 2>/dev/null"));
-        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(1));
-        guest.Type("reboot -f\n");
-        while (guest.Screen.IndexOf(Greeting, StringComparison.Ordinal) == guest.Screen.LastIndexOf(Greeting, StringComparison.Ordinal))
-        {
-            await Task.Delay(50, patience.Token);
-        }
+        await guest.RebootAsync();
         Assert.Equal("kept\n", await guest.ExecuteAsync($"ls /first 2>/dev/null; head -c 5 {disk}"));
         guest.Type("poweroff -f\n");
         Assert.Equal(MachineEnd.PowerOff, (await guest.WaitForEndAsync()).End);

@@ -12,6 +12,7 @@ internal sealed partial class PseudoTerminal : IDisposable
     private const int ReadWriteNoControlCloseOnExecute = 0x8_0102;
     private const int AttributeBytes = 60;
     private const short PollIn = 1;
+    private const nuint SetWindowSize = 0x5414;
 
     private readonly int controller;
     private readonly StringBuilder screen = new();
@@ -100,6 +101,9 @@ internal sealed partial class PseudoTerminal : IDisposable
         return Process.ExitCode;
     }
 
+    /// <summary>Gives the terminal's window another size, as its user does.</summary>
+    public void Resize(ushort columns, ushort rows) => Assert.Equal(0, Control(controller, SetWindowSize, [rows, columns, 0, 0]));
+
     /// <summary>Sends a signal to the program.</summary>
     public void Signal(int number) => Assert.Equal(0, Kill(Process.Id, number));
 
@@ -172,6 +176,9 @@ internal sealed partial class PseudoTerminal : IDisposable
 
     [LibraryImport("libc", EntryPoint = "tcgetattr")]
     private static partial int GetAttributes(int descriptor, byte[] attributes);
+
+    [LibraryImport("libc", EntryPoint = "ioctl")]
+    private static partial int Control(int descriptor, nuint request, ushort[] size);
 
     [LibraryImport("libc", EntryPoint = "read")]
     private static partial nint ReadDescriptor(int descriptor, byte[] buffer, nuint length);

@@ -4,6 +4,8 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Lguest.Host;
 using Lguest.Launcher.Tests;
+using Lguest.Launcher.Tests.Pc;
+using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.Cli.Tests;
 
@@ -152,6 +154,45 @@ public sealed class TerminalTests : IDisposable
         await terminal.WaitForAsync("dance: unknown; try help");
         terminal.Type("\u0001c....");
         Assert.Equal(0, await terminal.WaitForExitAsync());
+    }
+
+    [Fact]
+    public async Task AGuestOnAPcLearnsTheTerminalsSize()
+    {
+        // The configuration space of a PC's last virtio device; the one before it is behind a BAR of 16 KiB, as all are.
+        const uint Size = 0xE000_0000 + 0x4000 + 0x2000;
+        using var program = new TemporaryFile(TinyProgram.Assemble(static c =>
+        {
+            Label again = c.CreateLabel(), same = c.CreateLabel();
+            c.xor(ebx, ebx);
+            c.Label(ref again);
+            c.mov(eax, __dword_ptr[Size]);
+            c.cmp(eax, ebx);
+            c.je(same);
+            // Columns and rows as letters.
+            c.mov(ebx, eax);
+            c.@out(0xE9, al);
+            c.shr(eax, 16);
+            c.@out(0xE9, al);
+            c.mov(al, (sbyte)'\n');
+            c.@out(0xE9, al);
+            c.cmp(bl, (sbyte)'Q');
+            Label end = c.CreateLabel();
+            c.je(end);
+            c.Label(ref same);
+            c.jmp(again);
+            c.Label(ref end);
+            c.mov(al, 3);
+            c.@out(0xF4, al);
+        }));
+        using var terminal = new PseudoTerminal("dotnet", CommandProcess.Program, "run", "--multiboot", program.Path, "--memory", "4M");
+        terminal.Resize('A', 'B');
+        await EnterAsync(terminal);
+        await terminal.WaitForAsync("AB\r\n");
+        terminal.Resize('C', 'D');
+        await terminal.WaitForAsync("CD\r\n");
+        terminal.Resize('Q', 'R');
+        Assert.Equal(7, await terminal.WaitForExitAsync());
     }
 
     [Fact]

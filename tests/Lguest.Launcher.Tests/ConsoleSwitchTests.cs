@@ -127,13 +127,16 @@ public class ConsoleSwitchTests
         var watch = Stopwatch.StartNew();
         for (int round = 0; round < 500; round++)
         {
+            long before = typed.Length;
             byte[] keys = new byte[random.Next(1, 50)];
             random.NextBytes(keys);
             typed.Write(keys);
             ValueTask<FlushResult> typing = keyboard.Writer.WriteAsync(keys, TestContext.Current.CancellationToken);
-            for (int i = random.Next(1, 20); i > 0; i--)
+            // Until the keys are on their way, and a little longer.
+            for (int i = 0, rest = random.Next(1, 20); i < 50_000 && rest > 0; i++)
             {
                 (random.Next(2) == 0 ? first : second).Choose();
+                rest -= waiting.CurrentCount > 0 || Volatile.Read(ref taken) > before ? 1 : 0;
             }
             await typing;
             // Nobody chooses any more, and nobody looks who has not been told.
