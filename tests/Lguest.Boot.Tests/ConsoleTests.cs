@@ -48,7 +48,7 @@ public class ConsoleTests
 
         // A program at the serial port has the keyboard while it speaks there.
         await guest.AnswerAsync("(exec </dev/ttyS0 >/dev/ttyS0; stty -echo; echo na''me; read name; echo \"hello $name\")", "name\r\n");
-        await guest.AnswerAsync("you", "hello you\r\n");
+        await guest.AnswerAsync("you", "hello you\r\nlguest:~# ");
         Assert.Equal("42\n", await guest.ExecuteAsync("echo $((6 * 7))"));
         guest.Type("poweroff\n");
         Assert.Equal(MachineEnd.PowerOff, (await guest.WaitForEndAsync()).End);

@@ -14,11 +14,11 @@ internal sealed class SerialConsole(ConsoleSwitch terminal, ConsolePort port) : 
     // Bytes that the processor polls out are a kernel's messages, which appear on every console that it has: no reason to expect a reader here.
     public void Send(byte value, bool isPolled)
     {
-        port.Write([value]);
         if (!isPolled)
         {
             port.Choose();
         }
+        port.Write([value]);
     }
 
     public void Print(byte value) => port.Write([value]);

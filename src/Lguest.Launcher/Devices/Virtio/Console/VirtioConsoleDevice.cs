@@ -155,8 +155,9 @@ internal sealed class VirtioConsoleDevice(ConsolePort port) : VirtioDevice
             long part = Math.Min(text.Length - sent, left);
             foreach (Span<byte> piece in text.Slice(sent, part))
             {
-                port.Write(piece);
+                // In this order: whoever has seen the answer may type at once.
                 port.Choose();
+                port.Write(piece);
             }
             sent += part;
             left -= part;
