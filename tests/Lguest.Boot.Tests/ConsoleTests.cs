@@ -63,7 +63,8 @@ public class ConsoleTests
             Kernel = "",
             ConsoleInput = new MemoryStream("echo one''1\npoweroff -f\n"u8.ToArray()),
             ConsoleOutput = output,
-        }) with { CommandLine = CommandLine });
+        }) with
+        { CommandLine = CommandLine });
         MachineResult result = await machine.RunAsync(TestContext.Current.CancellationToken)
             .WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
         Assert.Equal(MachineEnd.PowerOff, result.End);
