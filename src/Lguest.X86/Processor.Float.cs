@@ -12,6 +12,13 @@ public sealed unsafe partial class Processor
     private const uint AllMasked = 0x1F80;
     private const int X87AllMasked = 0x3F;
 
+    /// <summary>The board says that pending exceptions be ignored (IGNNE#); until there is none, or a new one.</summary>
+    internal bool IgnoresNumericErrors { get; set; }
+
+    /// <summary>IGNNE#: with CR0.NE clear, the exception that is pending now holds up no instruction any more.</summary>
+    /// <remarks>For the thread that runs the processor.</remarks>
+    public void IgnoreNumericError() => IgnoresNumericErrors = (State.Fpu.StatusWord & X87Status.ErrorSummary) != 0;
+
     /// <summary>Brings the Guest's values into the host's units, unless the Guest may not use them or has unmasked an exception.</summary>
     private bool TryBringFloatIn(Translator code, FloatUnits wanted)
     {

@@ -34,6 +34,13 @@ public sealed unsafe partial class Processor
     /// <summary>Delivers the noted exception at the current instruction; exceptions on the way follow the double-fault rules (6.15).</summary>
     private void DeliverPendingException()
     {
+        if (pendingVector == Vector.X87FloatingPoint && (state->Cr0 & Cr0.NumericError) == 0 && options.NumericError is { } numericError)
+        {
+            // The wire leads to the interrupt controller; the processor stands still until an interrupt comes (Intel SDM volume 1, appendix D).
+            numericError();
+            ExitToHost(new ProcessorExit(ExitKind.Halt, 0, 0));
+            return;
+        }
         // A fault saves RF set, so that the debugger's breakpoint on the restarted instruction does not trigger again.
         state->SystemFlags |= Eflags.Resume;
         DeliverPending();

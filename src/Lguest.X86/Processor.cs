@@ -53,6 +53,12 @@ public sealed record ProcessorOptions
     /// <summary>Whom the processor asks for interrupts besides <see cref="Processor.RequestInterrupt"/>; null: nobody.</summary>
     public IInterruptController? InterruptController { get; init; }
 
+    /// <summary>
+    /// FERR#: called when an instruction waits for an exception of the x87 to be seen to, and CR0.NE says that the board sees to it. The processor then halts
+    /// before the instruction. Null: there is no such wire, and #MF is raised whatever CR0.NE says.
+    /// </summary>
+    public Action? NumericError { get; init; }
+
     /// <summary>The engine. <see cref="EngineKind.Translator"/> throws where the host does not allow it.</summary>
     public EngineKind Engine { get; init; }
 

@@ -20,7 +20,7 @@ internal sealed class PcBoard : IDisposable
     public const byte AcpiIrq = 9;
 
     private const ushort FirstSerialPort = 0x3F8;
-    private const int TimerIrq = 0, SerialIrq = 4, ClockIrq = 8;
+    private const int TimerIrq = 0, SerialIrq = 4, ClockIrq = 8, NumericErrorIrq = 13;
     private const int BaseMemoryKilobytes = 640;
 
     private readonly Pit8254 timer;
@@ -31,8 +31,9 @@ internal sealed class PcBoard : IDisposable
     /// <param name="options">What is on it.</param>
     /// <param name="time">The time of its chips.</param>
     /// <param name="signal">Called whenever the interrupt controller has something for the processor, by any thread.</param>
+    /// <param name="ignoreNumericError">The processor's pin IGNNE#: called when the Guest has told the board that it sees to a numeric error.</param>
     /// <param name="end">Called when the Guest ends the machine.</param>
-    public PcBoard(MachineMemory memory, PcOptions options, TimeProvider time, Action signal, Action<PcEnd> end)
+    public PcBoard(MachineMemory memory, PcOptions options, TimeProvider time, Action signal, Action ignoreNumericError, Action<PcEnd> end)
     {
         Interrupts = new PicPair(signal);
         Interrupts.Connect(Ports);
@@ -43,7 +44,13 @@ internal sealed class PcBoard : IDisposable
         StoreMemorySize(memory.GuestFrames);
         Serial = new Uart16550(FirstSerialPort, Interrupts.Line(SerialIrq), options.Console);
         Serial.Connect(Ports);
-        new SystemPorts(() => end(new PcEnd(PcEndKind.Reset)), options.Console.Print).Connect(Ports);
+        NumericError = Interrupts.Line(NumericErrorIrq);
+        var systemPorts = new SystemPorts(() => end(new PcEnd(PcEndKind.Reset)), options.Console.Print, () =>
+        {
+            NumericError.Set(false);
+            ignoreNumericError();
+        });
+        systemPorts.Connect(Ports);
         new PowerManagement(() => end(new PcEnd(PcEndKind.PowerOff)), time).Connect(Ports);
         if (options.HasDebugExit)
         {
@@ -79,6 +86,9 @@ internal sealed class PcBoard : IDisposable
     public PicPair Interrupts { get; }
 
     public Uart16550 Serial { get; }
+
+    /// <summary>The wire by which the processor tells of numeric errors, if its Guest wants it so.</summary>
+    public IInterruptLine NumericError { get; }
 
     public PciBus Pci { get; }
 

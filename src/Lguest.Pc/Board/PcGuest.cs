@@ -28,12 +28,13 @@ public sealed class PcGuest : IInterruptController, IDisposable
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(options);
         console = options.Console;
-        board = new PcBoard(memory, options, time, Signal, End);
+        board = new PcBoard(memory, options, time, Signal, () => Processor!.IgnoreNumericError(), End);
         Processor = new Processor(memory, options.Processor with
         {
             HostOwnsRing0 = false,
             Ports = board.Ports,
             InterruptController = this,
+            NumericError = () => board.NumericError.Set(true),
         })
         {
             StopReached = time.Watch,

@@ -4,7 +4,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Iced.Intel;
-using Lguest.X86.FloatingPoint;
 using Lguest.X86.State;
 
 namespace Lguest.X86.Instructions;
@@ -34,10 +33,7 @@ internal static class SimdOperands
         {
             throw cpu.Fault((state.Cr0 & Cr0.Emulation) != 0 ? Vector.InvalidOpcode : Vector.DeviceNotAvailable);
         }
-        if ((state.Fpu.StatusWord & X87Status.ErrorSummary) != 0)
-        {
-            throw cpu.Fault(Vector.X87FloatingPoint);
-        }
+        X87Instructions.CheckPending(cpu);
     }
 
     /// <summary>What every MMX instruction but EMMS does to the x87: top of stack 0, no register empty.</summary>

@@ -45,8 +45,13 @@ internal static partial class X87Instructions
         cpu.WriteMemory(instruction, cpu.State.Fpu.ControlWord);
     }
 
-    private static void Fldcw(Processor cpu, in Instruction instruction) =>
-        Begin(cpu).Fpu.LoadControl(cpu.ReadMemory<ushort>(instruction));
+    private static void Fldcw(Processor cpu, in Instruction instruction)
+    {
+        ref CpuState state = ref Begin(cpu);
+        ushort control = cpu.ReadMemory<ushort>(instruction);
+        NoticeNewErrors(cpu);
+        state.Fpu.LoadControl(control);
+    }
 
     private static void Fnstsw(Processor cpu, in Instruction instruction)
     {

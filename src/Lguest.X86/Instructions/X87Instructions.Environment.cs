@@ -40,12 +40,12 @@ internal static partial class X87Instructions
 
     private static void Fldenv(Processor cpu, in Instruction instruction)
     {
-        ref FpuState fpu = ref Begin(cpu).Fpu;
+        Begin(cpu);
         bool wide = instruction.Code == Code.Fldenv_m28byte;
         int size = EnvironmentBytes(wide);
         Span<byte> image = stackalloc byte[size];
         ReadImage(cpu, ImageLinear(cpu, instruction, size, wide, false), image);
-        LoadEnvironment(ref fpu, image, wide);
+        LoadEnvironment(cpu, image, wide);
     }
 
     private static void Fnsave(Processor cpu, in Instruction instruction)
@@ -71,7 +71,7 @@ internal static partial class X87Instructions
         int environment = EnvironmentBytes(wide);
         Span<byte> image = stackalloc byte[environment + (8 * RegisterBytes)];
         ReadImage(cpu, ImageLinear(cpu, instruction, image.Length, wide, false), image);
-        LoadEnvironment(ref fpu, image, wide);
+        LoadEnvironment(cpu, image, wide);
         for (int i = 0; i < 8; i++)
         {
             fpu.St(i) = LoadRegister(image[(environment + (i * RegisterBytes))..]);
@@ -116,6 +116,7 @@ internal static partial class X87Instructions
         {
             throw cpu.Fault(Vector.GeneralProtection);
         }
+        NoticeNewErrors(cpu);
         ref FpuState fpu = ref cpu.State.Fpu;
         fpu.LoadControl(BinaryPrimitives.ReadUInt16LittleEndian(image));
         fpu.LoadStatus(BinaryPrimitives.ReadUInt16LittleEndian(image[2..]));
@@ -175,8 +176,10 @@ internal static partial class X87Instructions
         }
     }
 
-    private static void LoadEnvironment(ref FpuState fpu, ReadOnlySpan<byte> image, bool wide)
+    private static void LoadEnvironment(Processor cpu, ReadOnlySpan<byte> image, bool wide)
     {
+        NoticeNewErrors(cpu);
+        ref FpuState fpu = ref cpu.State.Fpu;
         Span<uint> words = stackalloc uint[7];
         for (int i = 0; i < words.Length; i++)
         {

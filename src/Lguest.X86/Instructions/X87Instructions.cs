@@ -48,13 +48,19 @@ internal static partial class X87Instructions
         }
     }
 
-    private static void CheckPending(Processor cpu)
+    /// <summary>#MF, or what the board makes of it, when an exception is pending.</summary>
+    public static void CheckPending(Processor cpu)
     {
-        if ((cpu.State.Fpu.StatusWord & X87Status.ErrorSummary) != 0)
+        ref CpuState state = ref cpu.State;
+        if ((state.Fpu.StatusWord & X87Status.ErrorSummary) != 0 && !(cpu.IgnoresNumericErrors && (state.Cr0 & Cr0.NumericError) == 0))
         {
             throw cpu.Fault(Vector.X87FloatingPoint);
         }
     }
+
+    /// <summary>Comes before whatever may make an exception pending: none that is new is ignored.</summary>
+    private static void NoticeNewErrors(Processor cpu) =>
+        cpu.IgnoresNumericErrors &= (cpu.State.Fpu.StatusWord & X87Status.ErrorSummary) != 0;
 
     /// <summary>Raises a stack underflow.</summary>
     private static void Underflow(ref X87Context context) => context.Raised |= X87Status.Invalid | X87Status.StackFault;
@@ -79,6 +85,7 @@ internal static partial class X87Instructions
 
     private static bool CommitUnmasked(Processor cpu, ref CpuState state, in X87Context context, int cleared)
     {
+        NoticeNewErrors(cpu);
         ushort opcode = ReadOpcode(cpu);
         int raised = context.Raised;
         bool forbidden = (context.Unmasked & X87Status.BeforeComputation) != 0;
