@@ -40,7 +40,7 @@ internal sealed class BenchGuest : IAsyncDisposable
     /// <param name="kernel">The kernel's file name.</param>
     public static string? FindFolder(string recipe, string kernel)
     {
-        string path = GuestScript.Run($"{recipe}/build", "--print-path").Output.Trim();
+        string path = GuestScript.Find($"{recipe}/build");
         if (File.Exists(Path.Combine(path, kernel)))
         {
             return path;

@@ -2,13 +2,12 @@
 // measured in one way, by the kernel's count of its CPU time.
 
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Lguest.Bench;
 
 /// <summary>A Linux at its shell prompt, in a process of its own.</summary>
-internal sealed partial class PeerMachine : IDisposable
+internal sealed class PeerMachine : IDisposable
 {
     private const string FirstPrompt = ":~# ";
     private const string Prompt = "# ";
@@ -62,24 +61,14 @@ internal sealed partial class PeerMachine : IDisposable
 
     public void Dispose()
     {
-        process.Kill();
+        process.Kill(entireProcessTree: true);
         process.WaitForExit();
         process.Dispose();
     }
 
     private static string Unquoted(string text) => text.Replace("'", "", StringComparison.Ordinal);
 
-    /// <summary>User and system time of all threads of the process, those that have ended included.</summary>
-    private double ProcessorSeconds
-    {
-        get
-        {
-            // As clock_getcpuclockid makes it; nanoseconds, where /proc/PID/stat would count hundredths of a second.
-            int clock = (~process.Id << 3) | 2;
-            return GetTime(clock, out TimeSpecification time) == 0 ? time.Seconds + time.Nanoseconds / 1e9
-                : throw new InvalidOperationException($"The process has ended.\n{shown}");
-        }
-    }
+    private double ProcessorSeconds => ProcessorTime.OfTree(process.Id);
 
     private async Task TypeAsync(string text)
     {
@@ -115,15 +104,5 @@ internal sealed partial class PeerMachine : IDisposable
         {
             throw new InvalidOperationException($"The machine has not said '{words.Trim()}' for {patience.TotalMinutes} minutes.\n{shown}");
         }
-    }
-
-    [LibraryImport("libc", EntryPoint = "clock_gettime")]
-    private static partial int GetTime(int clock, out TimeSpecification time);
-
-    [StructLayout(LayoutKind.Sequential)]
-    private struct TimeSpecification
-    {
-        public long Seconds;
-        public long Nanoseconds;
     }
 }

@@ -7,10 +7,6 @@ namespace Lguest.Bench;
 /// <summary>CPU seconds by workload and machine, and what each machine has printed.</summary>
 internal sealed class PeerTable
 {
-    public const string Lguest = "lguest";
-    public const string Qemu = "QEMU";
-    public const string Native = "native";
-
     private readonly Dictionary<(string Workload, string Column), List<double>> seconds = [];
     private readonly Dictionary<string, HashSet<string>> printed = [];
 
@@ -34,15 +30,16 @@ internal sealed class PeerTable
     }
 
     /// <summary>Prints the table.</summary>
+    /// <param name="references">Machines that are only there to look at; whose columns follow those of ours and of QEMU.</param>
     /// <returns>False if machines have come to different results.</returns>
-    public bool Print()
+    public bool Print(IReadOnlyList<string> references)
     {
-        PrintCells("work", Lguest, Qemu, $"{Lguest} / {Qemu}", "goal", Native, $"part of {Native}", "goal");
-        PrintCells("---", "---:", "---:", "---:", "---:", "---:", "---:", "---:");
-        PrintRow(PeerWorkload.Boot, null);
+        PrintCells(["work", Peer.Lguest, Peer.Qemu, $"{Peer.Lguest} / {Peer.Qemu}", "goal", .. references, NativeShell.Name, $"part of {NativeShell.Name}", "goal"]);
+        PrintCells(["---", .. Enumerable.Repeat("---:", references.Count + 7)]);
+        PrintRow(PeerWorkload.Boot, references, null);
         foreach (PeerWorkload workload in PeerWorkload.All)
         {
-            PrintRow(workload.Name, workload.NativeGoal);
+            PrintRow(workload.Name, references, workload.NativeGoal);
         }
         bool same = true;
         foreach ((string workload, HashSet<string> texts) in printed.Where(static pair => pair.Value.Count > 1))
@@ -53,28 +50,32 @@ internal sealed class PeerTable
         return same;
     }
 
-    /// <summary>The middle one of some figures; of an even number the mean of the two in the middle.</summary>
-    private static double Median(List<double> figures)
+    private void PrintRow(string workload, IReadOnlyList<string> references, double? nativeGoal)
     {
+        double own = Median(workload, Peer.Lguest);
+        double peer = Median(workload, Peer.Qemu);
+        double native = Median(workload, NativeShell.Name);
+        PrintCells(
+        [
+            workload, Format(own, "F3"), Format(peer, "F3"), Format(own / peer, "F2"), $"<= {Format(PeerWorkload.PeerGoal, "F1")}",
+            .. references.Select(name => Format(Median(workload, name), "F3")),
+            Format(native, "F3"), Format(native / own, "P0"), nativeGoal is double goal ? $">= {Format(goal, "P0")}" : "-",
+        ]);
+    }
+
+    /// <summary>The middle one of a machine's figures, of an even number the mean of the two in the middle; not a number if there are none.</summary>
+    private double Median(string workload, string column)
+    {
+        if (!seconds.TryGetValue((workload, column), out List<double>? figures))
+        {
+            return double.NaN;
+        }
         double[] sorted = [.. figures.Order()];
         return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
     }
 
-    private void PrintRow(string workload, double? nativeGoal)
-    {
-        double own = Median(seconds[(workload, Lguest)]);
-        double peer = Median(seconds[(workload, Qemu)]);
-        string[] native = ["-", "-", "-"];
-        if (nativeGoal is double goal)
-        {
-            double best = Median(seconds[(workload, Native)]);
-            native = [Format(best, "F3"), Format(best / own, "P0"), $">= {Format(goal, "P0")}"];
-        }
-        PrintCells([workload, Format(own, "F3"), Format(peer, "F3"), Format(own / peer, "F2"), $"<= {Format(PeerWorkload.PeerGoal, "F1")}", .. native]);
-    }
+    private static void PrintCells(IReadOnlyList<string> cells) =>
+        Console.WriteLine($"| {cells[0],-24} | {string.Join(" | ", cells.Skip(1).Select(static cell => $"{cell,14}"))} |");
 
-    private static void PrintCells(params string[] cells) =>
-        Console.WriteLine($"| {cells[0],-24} | {string.Join(" | ", cells[1..].Select(static cell => $"{cell,14}"))} |");
-
-    private static string Format(double figure, string format) => figure.ToString(format, CultureInfo.InvariantCulture);
+    private static string Format(double figure, string format) => double.IsNaN(figure) ? "-" : figure.ToString(format, CultureInfo.InvariantCulture);
 }

@@ -6,18 +6,15 @@ namespace Lguest.Boot.Tests;
 
 internal static class MadeGuest
 {
-    private const string DoneMark = "done: ";
-
     /// <summary>Lets a script make its result, which takes no time where it is there already.</summary>
     /// <param name="script">Path below <c>guest</c>.</param>
     /// <param name="arguments">What to make.</param>
     /// <returns>Path of the result; skips the test where it cannot be made.</returns>
     public static string Make(string script, params string[] arguments)
     {
-        (int status, string output) = GuestScript.Run(script, arguments);
-        string? done = Array.Find(output.Split('\n'), static line => line.StartsWith(DoneMark, StringComparison.Ordinal));
-        Assert.SkipWhen(status != 0 || done == null, $"guest/{script} {string.Join(' ', arguments)} could not make it");
-        return done![DoneMark.Length..];
+        string? path = GuestScript.Make(script, arguments);
+        Assert.SkipWhen(path == null, $"guest/{script} {string.Join(' ', arguments)} could not make it");
+        return path!;
     }
 
     /// <summary>Asks a script for its result without making it.</summary>
@@ -26,7 +23,7 @@ internal static class MadeGuest
     /// <returns>Path of the result; skips the test where it has not been made.</returns>
     public static string Find(string script, params string[] arguments)
     {
-        string path = GuestScript.Run(script, [.. arguments, "--print-path"]).Output.TrimEnd();
+        string path = GuestScript.Find(script, arguments);
         Assert.SkipUnless(Path.Exists(path), $"not made on this machine: run guest/{script} {string.Join(' ', arguments)}");
         return path;
     }
