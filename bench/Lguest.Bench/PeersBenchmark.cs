@@ -15,6 +15,7 @@ internal static class PeersBenchmark
     /// <returns>Exit status: 1 for bad arguments, when something is missing, and when machines come to different results.</returns>
     public static async Task<int> RunAsync(ReadOnlyMemory<string> arguments)
     {
+        string asked = string.Join(' ', ["bench peers", .. arguments.ToArray()]);
         int rounds = 3;
         string platform = "lguest";
         string[] engine = [];
@@ -47,7 +48,7 @@ internal static class PeersBenchmark
         }
         try
         {
-            return await CompareAsync([.. peers.Where(static peer => peer.IsInstalled)], built, rounds);
+            return await CompareAsync([.. peers.Where(static peer => peer.IsInstalled)], built, rounds, asked);
         }
         catch (InvalidOperationException problem)
         {
@@ -56,7 +57,7 @@ internal static class PeersBenchmark
         }
     }
 
-    private static async Task<int> CompareAsync(IReadOnlyList<Peer> peers, string built, int rounds)
+    private static async Task<int> CompareAsync(IReadOnlyList<Peer> peers, string built, int rounds, string asked)
     {
         var table = new PeerTable();
         for (int round = 1; round <= rounds; round++)
@@ -68,7 +69,7 @@ internal static class PeersBenchmark
             }
             MeasureNatively(table, built);
         }
-        Console.WriteLine($"CPU seconds, medians of {rounds} rounds, on {ProcessorModel()}.");
+        Console.WriteLine($"{asked}: CPU seconds, medians of {rounds} rounds, on {ProcessorModel()}.");
         foreach (Peer peer in peers)
         {
             Console.WriteLine($"- {peer.Name}: {peer.Version}{(peer.IsReference ? ", one round" : "")}");

@@ -1,6 +1,6 @@
 // Prints what the machine is worth: `bench loops`, `bench boot`, `bench block`, `bench net`, or all with no argument. And what it stands:
 // `bench many` runs sixteen Guests at once, `bench hostile` those that want to break out, `bench soak` one for an hour, `bench clock` whether its clock is right,
-// `bench idle` what a Guest costs that does nothing, `bench lockstep` both engines side by side. `bench peers` compares with QEMU and with the host.
+// `bench idle` what a Guest costs that does nothing, `bench lockstep` both engines side by side. `bench peers` compares with other emulators and with the host.
 
 using Lguest.Bench;
 
