@@ -12,21 +12,20 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Lguest.Hostile;
 
 /// <summary>Serves a hostile Guest.</summary>
-internal sealed class HostileLauncher : IDevicePort, IDisposable
+internal sealed class HostileLauncher : IDisposable
 {
     /// <summary>Sectors of the disk.</summary>
     public const int DiskSectors = 64;
 
-    private readonly MachineMemory memory;
     private readonly LguestDevice device;
     private readonly Device[] devices;
+    private readonly GuestPort port;
 
     /// <summary>Attaches a console, a disk and a network.</summary>
     /// <param name="memory">The Guest's memory.</param>
     /// <param name="device">The Guest's device.</param>
     public HostileLauncher(MachineMemory memory, LguestDevice device)
     {
-        this.memory = memory;
         this.device = device;
         devices =
         [
@@ -36,10 +35,11 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
         ];
         devices[0].Attach(memory, new DevicePlace(HostileLayout.DiskPage + 2048, HostileLayout.DiskPage));
         devices[1].Attach(memory, new DevicePlace(HostileLayout.NetworkPage + 4000, HostileLayout.NetworkPage));
+        port = new GuestPort(device, memory, devices);
     }
 
     /// <summary>What the Launcher found wrong with the Guest; null while nothing is.</summary>
-    public string? Death { get; private set; }
+    public string? Death => port.Death;
 
     /// <summary>Runs the Guest until somebody is wanted.</summary>
     public void Run(CancellationToken patience)
@@ -51,7 +51,7 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
         }
         if (read.HasDma)
         {
-            Serve(read.DmaAddress, read.DmaKey);
+            port.TryHandleOutput(read.DmaAddress, read.DmaKey);
         }
     }
 
@@ -62,7 +62,7 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
         if (io.HasPendingDma)
         {
             io.ClearPendingDma();
-            Serve(io.PendingDma, io.PendingKey);
+            port.TryHandleOutput(io.PendingDma, io.PendingKey);
         }
     }
 
@@ -81,7 +81,7 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
             default:
                 // A Launcher asks for keys of its own devices only; those are aligned and have a page.
                 uint key = values.Key() & ~3u;
-                if (((IDevicePort)this).TryGetBuffer(key % HostileLayout.Top, out DmaBuffer buffer, out uint irq))
+                if (port.TryGetBuffer(key % HostileLayout.Top, out DmaBuffer buffer, out uint irq))
                 {
                     buffer.CopyFrom(new byte[Math.Min(buffer.Length, 2000)]);
                     foreach (Span<byte> piece in buffer.Pieces)
@@ -89,55 +89,13 @@ internal sealed class HostileLauncher : IDevicePort, IDisposable
                         piece[^1] = 0x5A;
                     }
                     buffer.Pieces.Overwritten(buffer.Length);
-                    ((IDevicePort)this).Complete(buffer, (uint)buffer.Length, irq);
+                    port.Complete(buffer, (uint)buffer.Length, irq);
                 }
                 break;
         }
     }
 
     public void Dispose() => Array.ForEach(devices, static device => device.Dispose());
-
-    bool IDevicePort.TryGetBuffer(uint key, out DmaBuffer buffer, out uint irq)
-    {
-        irq = 0;
-        buffer = default;
-        if (device.GetDma(key, out uint address) != LguestError.None || !TryReadList(address, out buffer))
-        {
-            return false;
-        }
-        irq = buffer.UsedLength;
-        return true;
-    }
-
-    void IDevicePort.Complete(in DmaBuffer buffer, uint length, uint irq)
-    {
-        buffer.UsedLength = length;
-        if (device.Irq(irq) == LguestError.InvalidArgument)
-        {
-            Death ??= $"interrupt {irq} refused";
-        }
-    }
-
-    void IDevicePort.Fail(string reason) => Death ??= reason;
-
-    private void Serve(uint address, uint key)
-    {
-        if (Array.Find(devices, device => device.OutputKey == key) is { } receiver && TryReadList(address, out DmaBuffer buffer))
-        {
-            buffer.UsedLength = receiver.HandleOutput(buffer, this);
-            receiver.DeliverInput(this);
-        }
-    }
-
-    private bool TryReadList(uint address, out DmaBuffer buffer)
-    {
-        if (DmaBuffer.TryRead(memory, address, out buffer, out uint badAddress))
-        {
-            return true;
-        }
-        Death ??= $"invalid address {badAddress}";
-        return false;
-    }
 
     /// <summary>A network on which everything comes back.</summary>
     private sealed class EchoingBackEnd() : NetworkBackEnd("hostile network")

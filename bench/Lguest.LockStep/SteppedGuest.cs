@@ -15,12 +15,12 @@ namespace Lguest.LockStep;
 internal readonly record struct Place(long Instructions, long Deliveries);
 
 /// <summary>A Guest with a console and the time of its instructions.</summary>
-internal sealed class SteppedGuest : IDisposable, IDevicePort
+internal sealed class SteppedGuest : IDisposable
 {
     private readonly LguestDevice lguest;
     private readonly VirtualTime time;
     private readonly Guest guest;
-    private string? death;
+    private readonly GuestPort port;
     private long nextStop;
     private bool isAtStop;
 
@@ -34,6 +34,7 @@ internal sealed class SteppedGuest : IDisposable, IDevicePort
         Console = console;
         (Memory, GuestStart entry) = MachineBuilder.Build(options, [console]);
         lguest = options.Host.Open();
+        port = new GuestPort(lguest, Memory, [console]);
         VirtualTime? created = null;
         LguestError error = lguest.Initialize(new InitializeRequest
         {
@@ -66,7 +67,7 @@ internal sealed class SteppedGuest : IDisposable, IDevicePort
     public Place Stop { get; private set; }
 
     /// <summary>Why it ended; null while it lives.</summary>
-    public string? Death => death;
+    public string? Death => port.Death;
 
     /// <summary>Guest physical address of the one word in which two Guests differ: their number. 0 while there is none.</summary>
     public uint NumberAddress => guest.Data.IsInitialised ? guest.Data.Address + LguestDataOffset.GuestId : 0;
@@ -111,27 +112,7 @@ internal sealed class SteppedGuest : IDisposable, IDevicePort
     }
 
     /// <summary>Hands over what was typed.</summary>
-    public void DeliverInput() => Console.DeliverInput(this);
-
-    bool IDevicePort.TryGetBuffer(uint key, out DmaBuffer buffer, out uint irq)
-    {
-        irq = 0;
-        buffer = default;
-        if (lguest.GetDma(key, out uint address) != LguestError.None || !DmaBuffer.TryRead(Memory, address, out buffer, out _))
-        {
-            return false;
-        }
-        irq = buffer.UsedLength;
-        return true;
-    }
-
-    void IDevicePort.Complete(in DmaBuffer buffer, uint length, uint irq)
-    {
-        buffer.UsedLength = length;
-        lguest.Irq(irq);
-    }
-
-    void IDevicePort.Fail(string reason) => death ??= reason;
+    public void DeliverInput() => port.DeliverInput();
 
     public void Dispose()
     {
@@ -155,16 +136,16 @@ internal sealed class SteppedGuest : IDisposable, IDevicePort
     private bool Run()
     {
         isAtStop = false;
-        while (death is null)
+        while (port.Death is null)
         {
             ReadResult read = lguest.Read();
             switch (read.Error)
             {
                 case LguestError.None when read.HasDma:
-                    HandleOutput(read.DmaAddress, read.DmaKey);
+                    port.TryHandleOutput(read.DmaAddress, read.DmaKey);
                     break;
                 case LguestError.None:
-                    death = read.DeathReason;
+                    port.Fail(read.DeathReason!);
                     break;
                 case LguestError.NoEntry:
                     break;
@@ -177,13 +158,5 @@ internal sealed class SteppedGuest : IDisposable, IDevicePort
         }
         Stop = new Place(Processor.CompletedInstructions, Processor.Deliveries);
         return false;
-    }
-
-    private void HandleOutput(uint address, uint key)
-    {
-        if (key == Console.OutputKey && DmaBuffer.TryRead(Memory, address, out DmaBuffer buffer, out _))
-        {
-            buffer.UsedLength = Console.HandleOutput(buffer, this);
-        }
     }
 }

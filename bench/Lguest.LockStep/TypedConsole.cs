@@ -25,7 +25,8 @@ internal sealed class TypedConsole(IEnumerable<string> lines, Action<string>? sh
 
     public override uint? OutputKey => 0;
 
-    public override int WaitingInput => typed.Length;
+    // Nothing that a port should hand over by itself.
+    public override int WaitingInput => 0;
 
     /// <summary>The last line has been executed.</summary>
     public bool IsFinished { get; private set; }

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Logging;
 namespace Lguest.Launcher;
 
 /// <summary>Runs a Guest that knows lguest.</summary>
-internal sealed partial class LguestRunner : GuestRunner, IDevicePort
+internal sealed partial class LguestRunner : GuestRunner
 {
     private readonly MachineOptions options;
     private readonly ILogger logger;
@@ -21,7 +21,7 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
     private MachineStatistics pastLives = MachineStatistics.None;
     private Waker? waker;
     private readonly Device[] devices;
-    private string? death;
+    private GuestPort port;
     private bool warnedOfUnknownKey;
 
     /// <summary>Builds the machine and loads its kernel.</summary>
@@ -47,6 +47,7 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
             throw;
         }
         lguest = options.Host.Open();
+        port = new GuestPort(lguest, memory, devices);
     }
 
     public override MachineStatistics Statistics
@@ -83,30 +84,6 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
         memory.Dispose();
         CloseDevices(devices);
     }
-
-    bool IDevicePort.TryGetBuffer(uint key, out DmaBuffer buffer, out uint irq)
-    {
-        irq = 0;
-        buffer = default;
-        if (lguest.GetDma(key, out uint address) != LguestError.None || !TryReadList(address, out buffer))
-        {
-            return false;
-        }
-        irq = buffer.UsedLength;
-        return true;
-    }
-
-    void IDevicePort.Complete(in DmaBuffer buffer, uint length, uint irq)
-    {
-        buffer.UsedLength = length;
-        // A Guest that has died meanwhile, perhaps of its peer's transfer, has a reason of its own: the next read tells it.
-        if (lguest.Irq(irq) == LguestError.InvalidArgument)
-        {
-            death ??= $"interrupt {irq} refused";
-        }
-    }
-
-    void IDevicePort.Fail(string reason) => death ??= reason;
 
     protected override void StartDevices()
     {
@@ -170,7 +147,7 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
             lguest.Dispose();
             old.Dispose();
             lguest = options.Host.Open();
-            death = null;
+            port = new GuestPort(lguest, memory, devices);
         }
     }
 
@@ -195,7 +172,7 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
     // input has been handed over, and until then the Waker sleeps.
     private MachineResult? Serve(PauseGate pause, CancellationToken ending)
     {
-        while (death == null)
+        while (port.Death == null)
         {
             pause.Pass(ending);
             ReadResult read = lguest.Read(ending);
@@ -205,16 +182,13 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
                     HandleOutput(read.DmaAddress, read.DmaKey);
                     break;
                 case LguestError.None:
-                    death = read.DeathReason;
+                    port.Fail(read.DeathReason!);
                     break;
                 case LguestError.NoEntry:
                     // It died just now: the next read tells the reason.
                     break;
                 case LguestError.TryAgain:
-                    foreach (Device device in devices)
-                    {
-                        device.DeliverInput(this);
-                    }
+                    port.DeliverInput();
                     lguest.Break(false);
                     break;
                 case LguestError.Interrupted when ending.IsCancellationRequested:
@@ -223,51 +197,21 @@ internal sealed partial class LguestRunner : GuestRunner, IDevicePort
                     throw new InvalidOperationException($"Running the Guest failed: {read.Error}.");
             }
         }
-        LogDeath(death);
-        return MachineResult.FromReason(death);
+        LogDeath(port.Death);
+        return MachineResult.FromReason(port.Death);
     }
 
-    // L:210 The Guest has sent a list to a key. Each device watches one key, which is the address of its first page, or 0 for the
-    // console. A key that no device watches is not an error: the Guest talks to somebody who is not there.
-    //
-    // When the device has taken what it wants, the number of bytes goes into the first word of the list, where the Guest's driver expects
-    // it.
+    // :*
+
     private void HandleOutput(uint address, uint key)
     {
         LogOutput(address, key);
-        foreach (Device device in devices)
-        {
-            if (device.OutputKey == key)
-            {
-                if (TryReadList(address, out DmaBuffer buffer))
-                {
-                    buffer.UsedLength = device.HandleOutput(buffer, this);
-                }
-                // The Guest is stopped anyhow, and who has just sent is often ready to receive.
-                if (device.WaitingInput > 0)
-                {
-                    device.DeliverInput(this);
-                }
-                return;
-            }
-        }
         // Once: a Guest can do this a million times a second, and the warning goes to the user's terminal.
-        if (!warnedOfUnknownKey)
+        if (!port.TryHandleOutput(address, key) && !warnedOfUnknownKey)
         {
             warnedOfUnknownKey = true;
             LogUnknownKey(key);
         }
-    }
-    // :*
-
-    private bool TryReadList(uint address, out DmaBuffer buffer)
-    {
-        if (DmaBuffer.TryRead(memory, address, out buffer, out uint badAddress))
-        {
-            return true;
-        }
-        death ??= $"invalid address {badAddress}";
-        return false;
     }
 
     private static Device[] OpenDevices(MachineOptions options, Device console)
