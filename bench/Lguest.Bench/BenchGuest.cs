@@ -69,7 +69,7 @@ internal sealed class BenchGuest : IAsyncDisposable
         Kernel = Path.Combine(folder, "vmlinuz"),
         Initrd = Path.Combine(folder, "initramfs.cpio"),
         MemoryBytes = 256 << 20,
-        CommandLine = "console=ttyS0 cryptomgr.notests quiet",
+        CommandLine = "console=ttyS0 cryptomgr.notests noisapnp quiet",
     };
 
     /// <summary>Boots a machine of any kind to the prompt; its console is the bench's.</summary>

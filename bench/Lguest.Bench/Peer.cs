@@ -51,7 +51,7 @@ internal sealed record Peer(string Name, string Program, IReadOnlyList<string> A
     {
         string kernel = Path.Combine(built, "vmlinuz");
         // QEMU's processor has weaknesses that kernels work around at some expense, ours has none: all shall do the same.
-        const string CommandLine = "console=ttyS0 cryptomgr.notests tsc=reliable mitigations=off";
+        const string CommandLine = "console=ttyS0 cryptomgr.notests noisapnp tsc=reliable mitigations=off";
         return
         [
             OfOurs(kernel, Initramfs(built), [.. engine, "--platform", "pc", "--cmdline", CommandLine]),

@@ -8,7 +8,7 @@ namespace Lguest.Boot.Tests;
 internal static class DebianGuest
 {
     /// <summary>The kernel tests its ciphers for longer than all the rest takes.</summary>
-    public const string CommandLine = "console=ttyS0 cryptomgr.notests";
+    public const string CommandLine = "console=ttyS0 cryptomgr.notests noisapnp";
 
     /// <summary>A PC with one of Debian's kernels.</summary>
     /// <param name="options">What it has besides.</param>
