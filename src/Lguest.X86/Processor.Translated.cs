@@ -134,7 +134,7 @@ public sealed unsafe partial class Processor
                         }
                         if (record.Kind == CodeExit.RunMiss)
                         {
-                            code.NoteSharingMiss(record.Block, InstructionOf(record.Block, 0));
+                            code.NoteRunMiss(exit);
                         }
                         break;
                     case CodeExit.Interrupt or CodeExit.InterruptReturn when TryCross(record, out bool mayBeInterrupted):
@@ -282,7 +282,7 @@ public sealed unsafe partial class Processor
             {
                 return false;
             }
-            code.Translate(block, InstructionOf(block, 0));
+            code.Translate(block);
             return true;
         }
     }

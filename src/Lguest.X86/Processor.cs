@@ -127,7 +127,7 @@ public sealed unsafe partial class Processor : IDisposable
         currentTlb = currentSpace.Supervisor;
         bool translates = this.options.Engine == EngineKind.Translator
             || (this.options.Engine == EngineKind.Auto && Engines.CanTranslate(out _));
-        translator = translates ? new Translator(this.options.CodeCacheBytes) : null;
+        translator = translates ? new Translator(this.options.CodeCacheBytes, this.options.ChainBlocks ? this.options.TranslateAfter / 2 : -1) : null;
         blocks.Translator = translator;
         Reset();
     }

@@ -152,8 +152,8 @@ internal unsafe struct Block
     /// <summary>The translation; nothing but zeros when there is none.</summary>
     public BlockTranslation Translation;
 
-    /// <summary>How often translated code missed a run of bytes that it shares a probe for.</summary>
-    public int SharingMisses;
+    /// <summary>Translated code has missed a run of bytes that it shares a probe for, and is written with what to do then.</summary>
+    public bool MissesRuns;
 
     /// <summary>A mode that no processor is in: the code has changed.</summary>
     public const uint Dead = 0xFFFF_FFFF;

@@ -43,6 +43,7 @@ internal enum Alu
 /// <summary>Conditions that the translator's own branches test, by their number in the instruction encoding.</summary>
 internal static class HostCondition
 {
+    public const int Below = 2;
     public const int AboveOrEqual = 3;
     public const int Equal = 4;
     public const int NotEqual = 5;
@@ -289,6 +290,17 @@ internal sealed unsafe class Emitter
         }
     }
 
+    /// <summary>A call; returns where the distance is.</summary>
+    public byte* Call(byte* target)
+    {
+        // SAFETY: as in Jump.
+        unsafe
+        {
+            Byte(0xE8);
+            return Distance(target);
+        }
+    }
+
     /// <summary>A conditional jump with a 32-bit distance; returns where the distance is.</summary>
     public byte* JumpIf(int condition, byte* target)
     {
@@ -315,7 +327,7 @@ internal sealed unsafe class Emitter
     /// <summary>Lets a jump lead elsewhere.</summary>
     public static void Patch(byte* distance, byte* target)
     {
-        // SAFETY: the distance is one that Jump or JumpIf returned.
+        // SAFETY: the distance is one that Jump, Call or JumpIf returned.
         unsafe
         {
             Unsafe.WriteUnaligned(distance, (int)(target - (distance + 4)));

@@ -59,10 +59,16 @@ internal unsafe struct EngineContext
     /// <summary>Host addresses of the runs of the block that runs; see <see cref="SharedRun"/>.</summary>
     public RunAddresses Runs;
 
+    /// <summary>Host address of the lowest place of the return stack, which holds what to do when it is empty.</summary>
+    public byte* ReturnStack;
+
+    /// <summary>Below this address the return stack is full.</summary>
+    public byte* ReturnLimit;
+
     /// <summary>Nothing: with it, what follows is at a multiple of 16 bytes.</summary>
     public ulong Padding;
 
-    /// <summary>What FXSAVE and FXRSTOR carry: at an offset of 160, so that it is aligned to 16 bytes.</summary>
+    /// <summary>What FXSAVE and FXRSTOR carry: at an offset that is a multiple of 16 bytes.</summary>
     public FloatImage Image;
 
     /// <summary>The architectural state.</summary>
@@ -154,7 +160,7 @@ internal static class ContextLayout
 {
     public static readonly int AttentionAt, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, BlockMode, State,
         FloatLive, Runs, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SystemTlb, Descriptors,
-        PrivilegeLevel, GdtBase, GdtLimit;
+        PrivilegeLevel, GdtBase, GdtLimit, ReturnStack, ReturnLimit;
 
     static ContextLayout()
     {
@@ -177,6 +183,8 @@ internal static class ContextLayout
             LastX87Segment = (int)((byte*)&context.LastX87Segment - start);
             LastX87Operand = (int)((byte*)&context.LastX87Operand - start);
             Runs = (int)((byte*)&context.Runs - start);
+            ReturnStack = (int)((byte*)&context.ReturnStack - start);
+            ReturnLimit = (int)((byte*)&context.ReturnLimit - start);
             Image = (int)((byte*)&context.Image - start);
             System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
             HostMxcsr = (int)((byte*)&context.HostMxcsr - start);

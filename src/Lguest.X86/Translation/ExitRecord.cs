@@ -85,7 +85,7 @@ internal unsafe struct ExitRecord
     /// <summary>Code behind the instruction. Links: where the distance of the jump is, in the write view.</summary>
     public nint Next;
 
-    /// <summary>Links across pages: where the expected mapping is, in the write view. Other links: the exit that they lead to without a target.</summary>
+    /// <summary>Links across pages: where the expected mapping is, in the write view. Other links: the exit that they lead to without a target. Misses of runs: the first block of the superblock.</summary>
     public nint Unlinked;
 
     /// <summary>Links: among those that lead to the same block.</summary>

@@ -32,7 +32,7 @@ internal struct SharedRun
 }
 
 /// <summary>Finds the runs of a block, in one object for all blocks.</summary>
-internal sealed unsafe class SharedRuns
+internal sealed class SharedRuns
 {
     /// <summary>Runs of a block; as many host addresses has the context room for.</summary>
     public const int Limit = 8;
@@ -46,7 +46,7 @@ internal sealed unsafe class SharedRuns
 
     private readonly InstructionInfoFactory registerUse = new();
     private readonly SharedRun[] runs = new SharedRun[Limit];
-    private readonly Place[] registersAt = new Place[BlockDecoder.MaximumInstructions * Registers];
+    private readonly Place[] registersAt = new Place[Superblock.MaximumInstructions * Registers];
     private readonly Place[] registers = new Place[Registers];
     private readonly Sum[] sums = new Sum[MostSums];
     private int runCount;
@@ -71,28 +71,24 @@ internal sealed unsafe class SharedRuns
     }
 
     /// <summary>Finds the runs of a block.</summary>
-    public void Plan(DecodedInstruction* instructions, ReadOnlySpan<InlineEffects> effects)
+    public void Plan(ReadOnlySpan<DecodedInstruction> instructions, ReadOnlySpan<InlineEffects> effects)
     {
-        // SAFETY: there are as many instructions as effects.
-        unsafe
+        Clear();
+        ForgetRegisters();
+        for (int i = 0; i < effects.Length; i++)
         {
-            Clear();
-            ForgetRegisters();
-            for (int i = 0; i < effects.Length; i++)
+            ref readonly Instruction instruction = ref instructions[i].Instruction;
+            for (int register = 0; register < Registers; register++)
             {
-                ref readonly Instruction instruction = ref instructions[i].Instruction;
-                for (int register = 0; register < Registers; register++)
-                {
-                    registersAt[(i * Registers) + register] = registers[register];
-                }
-                if (effects[i].Form == InlineForm.Called)
-                {
-                    ForgetRegisters();
-                    continue;
-                }
-                NoteAccesses(i, in instruction, effects[i].Form);
-                Follow(in instruction, effects[i].Form);
+                registersAt[(i * Registers) + register] = registers[register];
             }
+            if (effects[i].Form == InlineForm.Called)
+            {
+                ForgetRegisters();
+                continue;
+            }
+            NoteAccesses(i, in instruction, effects[i].Form);
+            Follow(in instruction, effects[i].Form);
         }
     }
 

@@ -26,7 +26,7 @@ internal sealed unsafe partial class Translator
             return;
         }
         HostOperand operand = Operand(i, 0, size, true);
-        NativeIf(effects[current].ReadsFlags || (Needed && !effects[current].WritesAllFlags));
+        NativeIf(Effects.ReadsFlags || (Needed && !Effects.WritesAllFlags));
         if (operand.Register != HostRegister.None)
         {
             BeforeWrite(operand.Register);
@@ -59,7 +59,7 @@ internal sealed unsafe partial class Translator
     private void WriteShiftDouble(in Instruction i)
     {
         HostOperand operand = Operand(i, 0, 4, true);
-        NativeIf(Needed && !effects[current].WritesAllFlags);
+        NativeIf(Needed && !Effects.WritesAllFlags);
         if (operand.Register != HostRegister.None)
         {
             BeforeWrite(operand.Register);

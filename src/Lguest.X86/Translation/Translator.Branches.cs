@@ -85,17 +85,16 @@ internal sealed unsafe partial class Translator
 
     private void WriteBranch(in Instruction i)
     {
-        switch (effects[current].Form)
+        switch (Effects.Form)
         {
             case InlineForm.Jump:
-                WriteEdge(i.NearBranch32);
+                WriteWay(i.NearBranch32);
                 break;
             case InlineForm.JumpIf:
                 WriteJumpIf(i);
                 break;
             case InlineForm.Call:
-                WriteReturnAddress(i);
-                WriteEdge(i.NearBranch32);
+                WriteCallNear(i);
                 break;
             case InlineForm.Return:
                 WriteReturn(i);
@@ -105,32 +104,51 @@ internal sealed unsafe partial class Translator
                 WriteIndirect();
                 break;
             default:
-                WriteTarget(i);
-                hot.Store(HostOperand.At(Context, ContextLayout.Spilled), LinearAddress);
-                WriteReturnAddress(i);
-                hot.Load(LinearAddress, HostOperand.At(Context, ContextLayout.Spilled));
-                WriteIndirect();
+                WriteCallIndirect(i);
                 break;
         }
     }
 
     private void WriteJumpIf(in Instruction i)
     {
-        // SAFETY: the addresses are only kept and subtracted.
+        // SAFETY: the address is only compared.
         unsafe
         {
             flags.EnsureNative();
             int condition = BlockDecoder.ConditionNumber(i.ConditionCode);
+            bool turned = following != null && following->Eip == i.NearBranch32;
+            WriteSideExit(turned ? condition ^ 1 : condition, turned ? block->EndEip : i.NearBranch32);
+            WriteWay(turned ? i.NearBranch32 : block->EndEip);
+        }
+    }
+
+    private void WriteSideExit(int condition, uint target)
+    {
+        // SAFETY: the addresses are only kept and subtracted.
+        unsafe
+        {
             byte* taken = hot.JumpIf(condition, cold.Cursor);
-            if (((i.NearBranch32 ^ block->Eip) & 0xFFFF_F000) != 0)
+            if (((target ^ block->Eip) & 0xFFFF_F000) != 0)
             {
-                WriteEdge(cold, i.NearBranch32, flags.Places);
+                WriteEdge(cold, target, flags.Places);
             }
             else
             {
-                WriteLink(taken, i.NearBranch32, false);
+                WriteLink(taken, target, false);
             }
-            WriteEdge(block->EndEip);
+        }
+    }
+
+    /// <summary>Goes on at a known address, which is where the superblock goes on if it does.</summary>
+    private void WriteWay(uint target)
+    {
+        // SAFETY: the address is only compared.
+        unsafe
+        {
+            if (following == null)
+            {
+                WriteEdge(target);
+            }
         }
     }
 
@@ -140,15 +158,6 @@ internal sealed unsafe partial class Translator
         hot.Instruction(4, 0xC7, 0, to);
         hot.DoubleWord((int)i.NextIP32);
         MoveStackPointer(HostOperand.At(GuestEsp, -4));
-    }
-
-    private void WriteReturn(in Instruction i)
-    {
-        HostOperand from = FindStack(GuestEsp, 0, false);
-        int released = i.OpCount == 1 ? i.Immediate16 : 0;
-        MoveStackPointer(HostOperand.At(GuestEsp, 4 + released));
-        hot.Load(LinearAddress, from);
-        WriteIndirect();
     }
 
     /// <summary>The target of an indirect branch into R10.</summary>

@@ -80,7 +80,7 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            bool flagsMatter = effects[current].ReadsFlags || (effects[current].WritesFlags && !effects[current].WritesAllFlags && Needed);
+            bool flagsMatter = Effects.ReadsFlags || (Effects.WritesFlags && !Effects.WritesAllFlags && Needed);
             NativeIf(flagsMatter);
             if (i.Mnemonic is Mnemonic.Fcomi or Mnemonic.Fcomip or Mnemonic.Fucomi or Mnemonic.Fucomip)
             {
@@ -88,7 +88,7 @@ internal sealed unsafe partial class Translator
             }
             hot.Byte((int)code.OpCode >> 8);
             hot.Byte((int)code.OpCode | StackRegisterOf(i, code));
-            if (effects[current].WritesFlags)
+            if (Effects.WritesFlags)
             {
                 flags.Produced(Needed);
             }
@@ -196,7 +196,7 @@ internal sealed unsafe partial class Translator
         {
             hot.Byte(i.Immediate8);
         }
-        if (effects[current].WritesFlags)
+        if (Effects.WritesFlags)
         {
             flags.Produced(Needed);
         }

@@ -25,7 +25,7 @@ internal sealed unsafe partial class Translator
     /// <summary>An instruction on registers of which one is AH, CH, DH or BH. EAX, if it takes part, is where it has these names meanwhile.</summary>
     private void WriteWithHighBytes(in Instruction i)
     {
-        ref readonly InlineEffects effect = ref effects[current];
+        InlineEffects effect = Effects;
         NativeIf(effect.ReadsFlags || (effect.WritesFlags && !effect.WritesAllFlags && Needed));
         bool swap = false;
         for (int operand = 0; operand < i.OpCount; operand++)
@@ -52,7 +52,7 @@ internal sealed unsafe partial class Translator
 
     private bool WriteForm(in Instruction i)
     {
-        switch (effects[current].Form)
+        switch (Effects.Form)
         {
             case InlineForm.Nothing: return false;
             case InlineForm.Move: WriteMove(i); return false;
@@ -490,7 +490,7 @@ internal sealed unsafe partial class Translator
 
     private void WriteCarry(in Instruction i)
     {
-        NativeIf(effects[current].ReadsFlags || Needed);
+        NativeIf(Effects.ReadsFlags || Needed);
         hot.Byte(i.Mnemonic switch { Mnemonic.Clc => 0xF8, Mnemonic.Stc => 0xF9, _ => 0xF5 });
         flags.Produced(Needed);
     }

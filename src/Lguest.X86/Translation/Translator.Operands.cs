@@ -22,7 +22,7 @@ internal sealed unsafe partial class Translator
 
     /// <summary>A register is about to change; see <see cref="FlagTracker.BeforeWrite"/>.</summary>
     private void BeforeWrite(HostRegister register) =>
-        flags.BeforeWrite(register, effects[current].WritesAllFlags || !neededAfter[current]);
+        flags.BeforeWrite(register, Effects.WritesAllFlags || !neededAfter[current]);
 
     /// <summary>Effective address without the segment's base, as an operand of the host.</summary>
     private HostOperand EffectiveAddress(in Instruction i)
@@ -176,9 +176,16 @@ internal sealed unsafe partial class Translator
             records[record].Size = (ushort)size;
             records[record].ProbeWrites = write;
             records[record].Retry = (nint)retry + arena.WriteToRun;
-            WriteCallOf(cold, write ? findWritableVictim : findReadableVictim);
+            cold.Call(write ? findWritableVictim : findReadableVictim);
             cold.JumpIf(HostCondition.Equal, retry);
-            WriteExit(cold, record, flags.Places);
+            if (miss == CodeExit.RunMiss)
+            {
+                WriteRunMiss(record);
+            }
+            else
+            {
+                WriteExit(cold, record, flags.Places);
+            }
             hot.Load(HostBase, HostOperand.At(Tlb, HostBase, 0, TlbEntry.AddendOffset), 8);
             return record;
         }

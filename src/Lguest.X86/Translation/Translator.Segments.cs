@@ -48,7 +48,7 @@ internal sealed unsafe partial class Translator
             flags.BeforeClobber();
             hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.LastX87Segment), (int)name);
             WriteCallIf(HostCondition.Equal);
-            WriteCallOf(hot, findDescriptor);
+            hot.Call(findDescriptor);
             WriteCallIf(HostCondition.NotEqual);
             bool other = name is SegmentName.FS or SegmentName.GS;
             uint modeBit = name == SegmentName.FS ? BlockMode.FsUnlimited : BlockMode.GsUnlimited;
@@ -102,8 +102,9 @@ internal sealed unsafe partial class Translator
             {
                 cold.LoadAddress(GuestEsp, HostOperand.At(GuestEsp, 4));
             }
-            cold.LoadAddress(Counter, HostOperand.At(Counter, current + 1 - block->Count), 8);
+            cold.LoadAddress(Counter, HostOperand.At(Counter, current + 1 - blockStart - block->Count), 8);
             cold.MoveImmediate(LinearAddress, nextEip);
+            WriteForgetReturns(cold);
             cold.Jump(indirectBranch);
         }
     }

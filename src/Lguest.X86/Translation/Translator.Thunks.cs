@@ -60,9 +60,6 @@ internal sealed unsafe partial class Translator
         // SAFETY: the way in is called with the platform's C convention, which its first instructions honour.
         unsafe
         {
-            enter = (delegate* unmanaged<EngineContext*, nint, int>)(hot.Cursor + arena.WriteToRun);
-            WriteEnter();
-            arena.Align();
             exitWithNativeFlags = hot.Cursor;
             hot.SaveFlags();
             exitWithSavedFlags = hot.Cursor;
@@ -70,6 +67,11 @@ internal sealed unsafe partial class Translator
             arena.Align();
             indirectBranch = hot.Cursor;
             WriteIndirectBranch();
+            arena.Align();
+            byte* returnStackIsEmpty = WriteReturnStackIsEmpty();
+            arena.Align();
+            enter = (delegate* unmanaged<EngineContext*, nint, int>)(hot.Cursor + arena.WriteToRun);
+            WriteEnter(returnStackIsEmpty);
             arena.Align();
             WriteX87Carriers();
             arena.Align();
@@ -81,7 +83,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void WriteEnter()
+    private void WriteEnter(byte* returnStackIsEmpty)
     {
         foreach (HostRegister register in SavedByCallee)
         {
@@ -96,6 +98,7 @@ internal sealed unsafe partial class Translator
             hot.Load(GuestRegisters[i], HostOperand.At(Context, ContextLayout.General(i)));
         }
         WriteVectorsIfLive(load: true);
+        WriteBottomOfReturnStack(returnStackIsEmpty);
         hot.Load(HostRegister.Rax, HostOperand.At(Context, ContextLayout.FlagsWord));
         hot.RestoreFlags();
         hot.Instruction(4, 0xFF, 4, HostBase);
@@ -103,6 +106,8 @@ internal sealed unsafe partial class Translator
 
     private void WriteLeave()
     {
+        hot.Load(HostRegister.Rsp, HostOperand.At(Context, ContextLayout.ReturnStack), 8);
+        hot.LoadAddress(HostRegister.Rsp, HostOperand.At(HostRegister.Rsp, sizeof(ulong)), 8);
         hot.Store(HostOperand.At(Context, ContextLayout.FlagsWord), HostRegister.Rax);
         for (int i = 0; i < GuestRegisters.Length; i++)
         {
@@ -246,16 +251,6 @@ internal sealed unsafe partial class Translator
             Pop(victim);
             hot.Byte(0xC3);
             return start;
-        }
-    }
-
-    private static void WriteCallOf(Emitter emitter, byte* thunk)
-    {
-        // SAFETY: the address is only subtracted.
-        unsafe
-        {
-            emitter.Byte(0xE8);
-            emitter.DoubleWord((int)(thunk - (emitter.Cursor + sizeof(int))));
         }
     }
 

@@ -31,9 +31,6 @@ internal sealed unsafe partial class Translator : IDisposable
     private const HostRegister GuestEax = HostRegister.R8;
     private const HostRegister GuestEsp = HostRegister.R9;
 
-    /// <summary>Misses after which a block shares no probes any more.</summary>
-    private const int MostSharingMisses = 32;
-
     /// <summary>More exits than one block can have.</summary>
     private const int RecordsOfBlock = 1024;
 
@@ -43,8 +40,9 @@ internal sealed unsafe partial class Translator : IDisposable
     private readonly FlagTracker flags;
     private readonly SharedRuns runs = new();
     private readonly HostMemory jumpCacheMemory = new((nuint)(JumpCacheEntry.Count * sizeof(JumpCacheEntry)));
-    private readonly InlineEffects[] effects = new InlineEffects[BlockDecoder.MaximumInstructions];
-    private readonly bool[] neededAfter = new bool[BlockDecoder.MaximumInstructions];
+    private readonly Superblock superblock = new();
+    private readonly bool[] neededAfter = new bool[Superblock.MaximumInstructions];
+    private readonly long warm;
     private readonly HostMemory recordMemory;
     private readonly ExitRecord* records;
     private readonly Ring recordRing;
@@ -52,7 +50,8 @@ internal sealed unsafe partial class Translator : IDisposable
     private uint recordsCommitted;
     private int recordCount;
     private Block* block;
-    private DecodedInstruction* instructions;
+    private Block* following;
+    private int blockStart;
     private int current;
     private int firstRecord;
     private int pollAt;
@@ -63,10 +62,12 @@ internal sealed unsafe partial class Translator : IDisposable
 
     /// <summary>Takes memory for translations.</summary>
     /// <param name="cacheBytes">The most that they may take, a multiple of 8192: one half is for code, the other for exit records, which take as much.</param>
+    /// <param name="warm">A block that has at most so many executions to go until it is hot goes along with a hot one before it; -1 for none.</param>
     /// <exception cref="PlatformNotSupportedException">This host's way to executable memory is not known.</exception>
     /// <exception cref="OutOfMemoryException">The host refuses.</exception>
-    public Translator(nuint cacheBytes)
+    public Translator(nuint cacheBytes, long warm)
     {
+        this.warm = warm;
         arena = new CodeArena(cacheBytes / 2);
         recordRing = new Ring((uint)(cacheBytes / 2 / (nuint)sizeof(ExitRecord)), RecordsOfBlock);
         recordMemory = new HostMemory(cacheBytes / 2);
@@ -105,163 +106,80 @@ internal sealed unsafe partial class Translator : IDisposable
         }
     }
 
+    /// <summary>What was translated last.</summary>
+    public Superblock Superblock => superblock;
+
     /// <summary>Where the code is.</summary>
     public CodeArena Arena => arena;
 
-    /// <summary>Translates a block; the oldest translations make room for it.</summary>
-    /// <param name="source">A flat block.</param>
-    /// <param name="decoded">Its instructions.</param>
-    public void Translate(Block* source, DecodedInstruction* decoded)
+    /// <summary>Translates a block and those that usually come behind it; the oldest translations make room for it.</summary>
+    /// <param name="head">A flat block.</param>
+    public void Translate(Block* head)
     {
-        // SAFETY: the caller's block is alive, with as many instructions as it says.
+        // SAFETY: the caller's block is alive, and so is what the superblock finds; all lie in one page, and are given up together.
         unsafe
         {
-            Forget(source);
+            Forget(head);
             while (oldest != null && !(arena.HasRoom(oldest) && recordRing.HasRoom(nextRecord, oldest->Translation.Record)))
             {
                 Forget(oldest);
             }
             arena.Begin();
             recordCount = (int)nextRecord;
-            block = source;
-            instructions = decoded;
+            superblock.Plan(head, warm);
             Analyse();
             arena.Align();
+            block = head;
             FlagPlaces start = StartingPlaces();
             WriteDoors(start);
-            hot.LoadAddress(Counter, HostOperand.At(Counter, block->Count), 8);
             flags.Begin(start);
             BeginFloat();
-            current = 0;
-            if (CrossesPage)
+            for (int number = 0; number < superblock.Count; number++)
             {
-                WriteCheckOfLastPage();
+                WriteBlock(number);
             }
-            bool ended = false;
-            for (current = 0; current < block->Count; current++)
-            {
-                ended = WriteInstruction(in decoded[current].Instruction);
-            }
-            if (!ended)
-            {
-                current = block->Count - 1;
-                NoteX87(hot);
-                WriteEdge(block->EndEip);
-            }
+            WriteRests();
+            block = head;
             Enter();
         }
     }
 
-    private void Analyse()
+    private void WriteBlock(int number)
     {
         // SAFETY: as in Translate.
         unsafe
         {
-            int count = block->Count;
-            for (int i = 0; i < count; i++)
+            block = superblock[number];
+            following = superblock[number + 1];
+            blockStart = superblock.StartOf(number);
+            current = blockStart;
+            hot.LoadAddress(Counter, HostOperand.At(Counter, block->Count), 8);
+            if (CrossesPage)
             {
-                ref readonly Instruction instruction = ref instructions[i].Instruction;
-                effects[i] = instructions[i].Handler == 0
-                    ? new InlineEffects(InlineForm.Called, true, true, false, true)
-                    : InlineForms.Describe(in instruction, block->Mode);
+                WriteCheckOfLastPage();
             }
-            PlanSharing();
-            pollAt = PollPlace(count);
-            bool needed = true;
-            for (int i = count - 1; i >= 0; i--)
-            {
-                neededAfter[i] = needed;
-                bool reads = effects[i].ReadsFlags || effects[i].Observable || i == pollAt;
-                needed = reads || (needed && !effects[i].WritesAllFlags);
-            }
+            WriteInstructions(blockStart);
         }
     }
 
-    private void PlanSharing()
+    /// <summary>Writes the instructions of the block from one of them on.</summary>
+    private void WriteInstructions(int first)
     {
         // SAFETY: as in Translate.
         unsafe
         {
-            int accesses = 0;
-            for (int i = 0; i < block->Count; i++)
+            bool ended = false;
+            int end = blockStart + block->Count;
+            for (current = first; current < end; current++)
             {
-                accesses += effects[i].Observable && effects[i].Form != InlineForm.Called ? 1 : 0;
+                ended = WriteInstruction(in superblock.Instructions[current].Instruction);
             }
-            if (accesses > 1 && block->SharingMisses < MostSharingMisses)
+            current = end - 1;
+            if (!ended && following == null)
             {
-                runs.Plan(instructions, effects.AsSpan(0, block->Count));
+                NoteX87(hot);
+                WriteEdge(block->EndEip);
             }
-            else
-            {
-                runs.Clear();
-            }
-        }
-    }
-
-    /// <summary>A block has missed a run, and not because the soft-TLB did not know it yet; after many times it is written without runs.</summary>
-    /// <param name="missed">The block.</param>
-    /// <param name="decoded">Its instructions.</param>
-    public void NoteSharingMiss(Block* missed, DecodedInstruction* decoded)
-    {
-        // SAFETY: as in Translate.
-        unsafe
-        {
-            if (++missed->SharingMisses == MostSharingMisses && missed->Mode != Block.Dead)
-            {
-                Translate(missed, decoded);
-            }
-        }
-    }
-
-    /// <summary>Before which instruction to ask for attention, so that every loop asks; -1 for none.</summary>
-    /// <remarks>Just before flags change is where asking costs least: it spoils flags that nobody needs but who answers the call.</remarks>
-    private int PollPlace(int count)
-    {
-        // SAFETY: as in Translate.
-        unsafe
-        {
-            InlineForm last = effects[count - 1].Form;
-            bool backward = block->TakenEip <= instructions[count - 1].Instruction.IP32
-                && last is InlineForm.Jump or InlineForm.JumpIf or InlineForm.Call;
-            // Behind the last byte of all comes the first: a way back without a branch.
-            bool wraps = block->EndEip < block->Eip;
-            if (!backward && !wraps)
-            {
-                return -1;
-            }
-            for (int i = count - 1; i >= 0; i--)
-            {
-                if (effects[i].WritesFlags)
-                {
-                    return i;
-                }
-            }
-            return count - 1;
-        }
-    }
-
-    /// <summary>Where the first instructions of the block want the flags.</summary>
-    private FlagPlaces StartingPlaces()
-    {
-        // SAFETY: as in Translate.
-        unsafe
-        {
-            for (int i = 0; i < block->Count; i++)
-            {
-                if (effects[i].Observable || i == pollAt || CrossesPage)
-                {
-                    return FlagPlaces.Saved;
-                }
-                if (effects[i].ReadsFlags || (effects[i].WritesFlags && !effects[i].WritesAllFlags))
-                {
-                    return FlagPlaces.Native;
-                }
-                if (effects[i].WritesAllFlags)
-                {
-                    return FlagPlaces.Dead;
-                }
-            }
-            return FlagPlaces.Native;
         }
     }
 
@@ -323,7 +241,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the block is only kept; the instruction is one of those that Translate was given.
         unsafe
         {
-            return Add(new ExitRecord { Kind = kind, Instruction = (byte)current, Block = block, Units = unitsLive, TouchesFloat = touchesFloat });
+            return Add(new ExitRecord { Kind = kind, Instruction = (byte)(current - blockStart), Block = block, Units = unitsLive, TouchesFloat = touchesFloat });
         }
     }
 
@@ -382,10 +300,10 @@ internal sealed unsafe partial class Translator : IDisposable
             touchesFloat = InlineFloat.Touches(i);
             firstRecord = recordCount;
             bool ends = false;
-            if (effects[current].Form == InlineForm.Called)
+            if (Effects.Form == InlineForm.Called)
             {
-                WriteCall(i, block->Count - 1 == current);
-                ends = block->Count - 1 == current;
+                ends = current - blockStart == block->Count - 1;
+                WriteCall(i, ends);
             }
             else
             {
@@ -415,14 +333,14 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <summary>Goes on at a known address, by a jump that can be linked.</summary>
     private void WriteEdge(uint target) => WriteEdge(hot, target, flags.Places);
 
-    private void WriteEdge(Emitter emitter, uint target, FlagPlaces places)
+    private void WriteEdge(Emitter emitter, uint target, FlagPlaces places, bool call = false)
     {
         // SAFETY: the addresses are only kept and subtracted.
         unsafe
         {
             if (((target ^ block->Eip) & 0xFFFF_F000) != 0)
             {
-                WriteEdgeAcrossPages(emitter, target, places);
+                WriteEdgeAcrossPages(emitter, target, places, call);
                 return;
             }
             if ((places & (FlagPlaces.Native | FlagPlaces.Saved)) == 0)
@@ -430,7 +348,7 @@ internal sealed unsafe partial class Translator : IDisposable
                 flags.Recover(emitter);
                 places = FlagPlaces.Native;
             }
-            WriteLink(emitter.Jump(cold.Cursor), target, (places & FlagPlaces.Native) == 0);
+            WriteLink(call ? emitter.Call(cold.Cursor) : emitter.Jump(cold.Cursor), target, (places & FlagPlaces.Native) == 0);
         }
     }
 
@@ -450,7 +368,7 @@ internal sealed unsafe partial class Translator : IDisposable
     }
 
     /// <summary>The same, to another page: what is mapped there may change, so the instruction TLB is asked each time.</summary>
-    private void WriteEdgeAcrossPages(Emitter emitter, uint target, FlagPlaces places)
+    private void WriteEdgeAcrossPages(Emitter emitter, uint target, FlagPlaces places, bool call)
     {
         // SAFETY: the addresses are only kept and subtracted; the entry's place is inside the instruction TLB.
         unsafe
@@ -472,7 +390,7 @@ internal sealed unsafe partial class Translator : IDisposable
             {
                 flags.Recover(emitter);
             }
-            records[record].Next = (nint)emitter.Jump(cold.Cursor);
+            records[record].Next = (nint)(call ? emitter.Call(cold.Cursor) : emitter.Jump(cold.Cursor));
             Emitter.Patch(toExit, cold.Cursor);
             WriteExit(cold, record, places);
         }

@@ -15,24 +15,44 @@ internal static class BlockListing
     /// <summary>Translates the block at the start of some code.</summary>
     public static string Of(Action<Assembler> write)
     {
-        using var machine = new TestMachine(new ProcessorOptions { HostOwnsRing0 = false, Engine = EngineKind.Translator, CodeCacheBytes = 1 << 20 });
+        using var machine = new TestMachine(Options);
         machine.Load(write);
-        // SAFETY: the block belongs to the machine above, which lives as long as this method; the code's two ranges were just written.
+        return Of(machine);
+    }
+
+    /// <summary>The same, after the interpreter has gone through the code often enough to know its ways.</summary>
+    public static string OfLoop(Action<Assembler> write)
+    {
+        const int turns = 800;
+        using var machine = new TestMachine(Options with { TranslateAfter = turns + 1 });
+        machine.State.General[(int)State.Register32.Ecx] = turns;
+        machine.State.General[(int)State.Register32.Esi] = 0x20_0000;
+        machine.State.General[(int)State.Register32.Edi] = 0x30_0000;
+        machine.Load(write);
+        Assert.Equal(ExitKind.Halt, machine.Processor.Run().Kind);
+        machine.State.Eip = TestMachine.CodeAddress;
+        return Of(machine);
+    }
+
+    private static ProcessorOptions Options => new() { HostOwnsRing0 = false, Engine = EngineKind.Translator, CodeCacheBytes = 1 << 20 };
+
+    private static string Of(TestMachine machine)
+    {
+        // SAFETY: the block belongs to the machine, which the caller keeps; the code's two ranges were just written.
         unsafe
         {
             Block* block = machine.Processor.FindBlock(null);
-            DecodedInstruction* instructions = Processor.InstructionOf(block, 0);
             Translator translator = machine.Processor.Translator!;
             translator.Arena.Align();
             byte* hot = translator.Arena.Hot.Cursor;
             byte* cold = translator.Arena.Cold.Cursor;
-            translator.Translate(block, instructions);
+            translator.Translate(block);
             var text = new StringBuilder();
             var formatter = new NasmFormatter();
             var output = new StringOutput();
-            for (int i = 0; i < block->Count; i++)
+            foreach (ref readonly DecodedInstruction instruction in translator.Superblock.Instructions)
             {
-                formatter.Format(instructions[i].Instruction, output);
+                formatter.Format(instruction.Instruction, output);
                 text.Append("    ").Append(output.ToStringAndReset()).Append('\n');
             }
             var ranges = new Ranges((nint)hot, (nint)translator.Arena.Hot.Cursor, (nint)cold, (nint)translator.Arena.Cold.Cursor, translator);

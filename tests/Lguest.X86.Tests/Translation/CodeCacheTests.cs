@@ -133,13 +133,17 @@ public sealed class CodeCacheTests
         }
     }
 
-    public static TheoryData<string> Loops => ["to itself", "counted", "counted without end", "memory", "indirect", "calls", "flags only", "around the end of memory"];
+    private static readonly string[] Loops =
+        ["to itself", "counted", "counted without end", "memory", "indirect", "calls", "two ways", "flags only", "around the end of memory"];
+
+    // At once each block is written alone, later in one superblock with the blocks behind it.
+    public static TheoryData<string, int> LoopsAndHeats => [.. Loops.SelectMany(static loop => new (string, int)[] { (loop, 0), (loop, 8) })];
 
     [Theory]
-    [MemberData(nameof(Loops))]
-    public async Task AnotherThreadBreaksEveryLoop(string kind)
+    [MemberData(nameof(LoopsAndHeats))]
+    public async Task AnotherThreadBreaksEveryLoop(string kind, int translateAfter)
     {
-        using var machine = new TestMachine(new ProcessorOptions { HostOwnsRing0 = true, Engine = EngineKind.Translator, TranslateAfter = 0 });
+        using var machine = new TestMachine(new ProcessorOptions { HostOwnsRing0 = true, Engine = EngineKind.Translator, TranslateAfter = translateAfter });
         Processor processor = machine.Processor;
         machine.SetPrivilegeLevel(3);
         // Gate 0x20 leads to ring 0, which is the caller of Run.
@@ -194,6 +198,7 @@ public sealed class CodeCacheTests
         const uint moveBytes = 5;
         Label top = a.CreateLabel();
         Label other = a.CreateLabel();
+        Label third = a.CreateLabel();
         a.mov(esi, 0x20_0000);
         a.mov(esp, 0x30_0000);
         a.mov(edi, TestMachine.CodeAddress + (3 * moveBytes));
@@ -225,6 +230,18 @@ public sealed class CodeCacheTests
             case "around the end of memory":
                 a.mov(eax, LastPage);
                 a.jmp(eax);
+                break;
+            case "two ways":
+                // The way back is in the middle of a superblock, which is left forwards.
+                a.jmp(third);
+                a.Label(ref other);
+                a.inc(eax);
+                a.test(al, 1);
+                a.jz(third);
+                a.nop();
+                a.Label(ref third);
+                a.dec(ecx);
+                a.jmp(other);
                 break;
             case "calls":
                 a.call(other);

@@ -105,6 +105,51 @@ public sealed class GoldenTests
         ],
     };
 
+    // Loops from the start of the code on, with ECX turns to go.
+    private static readonly (string Name, Action<Assembler> Write)[] Superblocks =
+    [
+        ("sum of an array", a => { a.add(eax, __[esi]); a.add(esi, 4); a.dec(ecx); a.jnz(Start); }),
+        ("products of elements", a =>
+        {
+            a.movsx(edx, __word_ptr[esi]);
+            a.movsx(ebp, __word_ptr[edi]);
+            a.add(edi, 32);
+            a.add(esi, 2);
+            a.imul(edx, ebp);
+            a.add(ebx, edx);
+            a.dec(ecx);
+            a.jnz(Start);
+        }),
+        ("search with two ways out", a =>
+        {
+            Label found = a.CreateLabel();
+            a.mov(al, __[esi]);
+            a.cmp(al, 9);
+            a.je(found);
+            a.inc(esi);
+            a.cmp(al, 8);
+            a.je(found);
+            a.dec(ecx);
+            a.jnz(Start);
+            a.Label(ref found);
+        }),
+        ("a call", a =>
+        {
+            Label called = a.CreateLabel();
+            Label end = a.CreateLabel();
+            a.call(called);
+            a.dec(ecx);
+            a.jnz(Start);
+            a.jmp(end);
+            a.Label(ref called);
+            a.push(ebx);
+            a.pop(edx);
+            a.ret();
+            a.Label(ref end);
+        }),
+    ];
+
+    private const ulong Start = Oracles.TestMachine.CodeAddress;
     private const ulong Near = 0x1_0040;
     private const ulong CodeFarAway = 0x2_0000;
 
@@ -119,11 +164,27 @@ public sealed class GoldenTests
         {
             text.Append("== ").Append(name).Append('\n').Append(BlockListing.Of(a => { write(a); a.hlt(); })).Append('\n');
         }
-        string file = family + ".txt";
+        Compare(family, text.ToString());
+    }
+
+    [Fact]
+    public void SuperblocksAreTheOnesThatWereReviewed()
+    {
+        var text = new StringBuilder();
+        foreach ((string name, Action<Assembler> write) in Superblocks)
+        {
+            text.Append("== ").Append(name).Append('\n').Append(BlockListing.OfLoop(a => { write(a); a.hlt(); })).Append('\n');
+        }
+        Compare("superblocks", text.ToString());
+    }
+
+    private static void Compare(string name, string text)
+    {
+        string file = name + ".txt";
         if (Environment.GetEnvironmentVariable("LGUEST_WRITE_GOLDEN") is { Length: > 0 } folder)
         {
-            File.WriteAllText(Path.Combine(folder, file), text.ToString());
+            File.WriteAllText(Path.Combine(folder, file), text);
         }
-        Assert.Equal(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Golden", file)), text.ToString());
+        Assert.Equal(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Golden", file)), text);
     }
 }

@@ -83,6 +83,10 @@ public sealed class SharedRunTests : IDisposable
                 a.Label(ref again);
                 for (int i = 0; i < steps; i++)
                 {
+                    if (random.Next(5) == 0)
+                    {
+                        WriteSkip(a, random);
+                    }
                     WriteStep(a, random);
                 }
                 a.mov(ebx, __dword_ptr[SystemMachine.Data + 4]);
@@ -93,6 +97,25 @@ public sealed class SharedRunTests : IDisposable
                 a.@int(SystemMachine.Done);
             },
             SystemMachine.Code);
+    }
+
+    /// <summary>A step that is executed in some turns only, so that there are two ways through the loop.</summary>
+    private static void WriteSkip(Assembler a, Random random)
+    {
+        Label behind = a.CreateLabel();
+        a.test(__byte_ptr[SystemMachine.Data], random.Next(1, 8));
+        if (random.Next(2) == 0)
+        {
+            a.jz(behind);
+        }
+        else
+        {
+            a.jnz(behind);
+        }
+        WriteStep(a, random);
+        // A label must not be alone at the end of a program, or two at one place.
+        a.Label(ref behind);
+        a.nop();
     }
 
     private static void WriteStep(Assembler a, Random random)
