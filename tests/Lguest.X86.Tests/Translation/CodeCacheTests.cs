@@ -67,6 +67,7 @@ public sealed class CodeCacheTests
     {
         const uint first = 0x10_0000;
         const uint pages = 200;
+        const uint shared = first + (pages << 12);
         using var machine = new TestMachine(new ProcessorOptions
         {
             HostOwnsRing0 = false,
@@ -75,11 +76,14 @@ public sealed class CodeCacheTests
             CodeCacheBytes = 256 << 10,
         });
         BlockCache blocks = machine.Processor.Blocks;
+        machine.State.General[(int)Register32.Esp] = 0x8_0000;
+        machine.Memory.Write(shared, TestMachine.Assemble(a => { a.inc(eax); a.ret(); }, shared));
         for (uint page = 0; page < pages; page++)
         {
             machine.Memory.Write(first + (page << 12), TestMachine.Assemble(a =>
             {
-                // Jumps within the page and from page to page, calls and returns; each page hands on to the next.
+                // Jumps within the page, a call that all pages have in common, whose target outlives its callers, and a jump to the next page.
+                a.call(shared);
                 for (int i = 0; i < 20; i++)
                 {
                     Label next = a.CreateLabel();
@@ -108,9 +112,19 @@ public sealed class CodeCacheTests
         {
             machine.State.Eip = first;
             Assert.Equal(ExitKind.Halt, machine.Processor.Run().Kind);
-            Assert.Equal(20 * pages * (uint)round, machine.State.General[(int)Register32.Eax]);
+            Assert.Equal(21 * pages * (uint)round, machine.State.General[(int)Register32.Eax]);
             counts.Add(CacheCount.Of(machine.Processor));
         }
+        // The last page is linked to what all call, and dies.
+        const uint last = first + ((pages - 1) << 12);
+        for (int i = 0; i < 3; i++)
+        {
+            machine.State.Eip = last;
+            Assert.Equal(ExitKind.Halt, machine.Processor.Run().Kind);
+        }
+        int members = CacheCount.Of(machine.Processor).Members;
+        machine.Memory.Write(last, machine.Memory.Read<uint>(last));
+        Assert.InRange(CacheCount.Of(machine.Processor).Members, 1, members - 40);
         Assert.True(blocks.Evicted > 10_000, $"{blocks.Evicted} blocks were given up");
         // The first rounds fill the cache; behind them nothing grows.
         Assert.All(counts[3..], count => Assert.InRange(count.Members, counts[2].Members / 2, counts[2].Members * 3 / 2));
