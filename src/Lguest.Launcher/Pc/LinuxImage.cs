@@ -110,6 +110,11 @@ internal sealed class LinuxImage : IDisposable
     private static KernelImage? UnpackPayload(string name, byte[] file, int start)
     {
         ulong first = (ulong)start + Word(file, PayloadOffset), length = Word(file, PayloadLength);
+        if (length == 0)
+        {
+            // Not Linux: memtest86+ and others have its header, and nothing to unpack.
+            return null;
+        }
         if (length < 8 || first + length > (ulong)file.Length)
         {
             throw new MachineConfigurationException($"{name} is damaged or truncated: its compressed kernel ends behind the file.");

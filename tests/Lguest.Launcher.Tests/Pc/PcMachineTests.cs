@@ -340,6 +340,13 @@ public class PcMachineTests
             using var image = Lguest.Launcher.Pc.LinuxImage.Open(kernel.Path);
             Assert.Equal(0x0010_0000u, image.Entry);
         }
+        // A program that is no Linux (memtest86+) has the header and nothing to unpack: it gets the machine, too.
+        file[0x24C] = 0;
+        using var program = new TemporaryFile(file);
+        using (var image = Lguest.Launcher.Pc.LinuxImage.Open(program.Path))
+        {
+            Assert.Equal(0x0010_0000u, image.Entry);
+        }
         // What claims more than the file has is damaged.
         file[0x24D] = 0xFF;
         using var cut = new TemporaryFile(file);
