@@ -14,7 +14,7 @@ internal sealed partial class LguestRunner : GuestRunner
 {
     private readonly MachineOptions options;
     private readonly ILogger logger;
-    private readonly Engine engine;
+    private readonly EngineKind engine;
     private MachineMemory memory;
     private GuestStart start;
     private LguestDevice lguest;
@@ -29,7 +29,7 @@ internal sealed partial class LguestRunner : GuestRunner
     /// <param name="engine">The engine, chosen.</param>
     /// <param name="time">For the console.</param>
     /// <param name="quit">Called when the user wants to leave.</param>
-    public LguestRunner(MachineOptions options, Engine engine, TimeProvider time, Action quit)
+    public LguestRunner(MachineOptions options, EngineKind engine, TimeProvider time, Action quit)
         : base(!options.ResetEnds)
     {
         this.options = options;
@@ -113,7 +113,7 @@ internal sealed partial class LguestRunner : GuestRunner
             PageDirectory = start.PageDirectory,
             Start = start.Entry,
             PageOffset = start.PageOffset,
-            Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
+            Processor = new ProcessorOptions { Engine = engine },
         });
         if (error != LguestError.None)
         {

@@ -42,9 +42,10 @@ public sealed partial class Machine : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(options);
         logger = options.Logger;
         Engine = ChooseEngine(options.Engine);
+        EngineKind kind = Engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter;
         runner = options.Platform == MachinePlatform.Pc
-            ? new PcRunner(options, Engine, time, () => RequestEnd(MachineEnd.Quit))
-            : new LguestRunner(options, Engine, time, () => RequestEnd(MachineEnd.Quit));
+            ? new PcRunner(options, kind, time, () => RequestEnd(MachineEnd.Quit))
+            : new LguestRunner(options, kind, time, () => RequestEnd(MachineEnd.Quit));
         Meters.Add(this);
     }
 

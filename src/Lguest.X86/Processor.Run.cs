@@ -79,7 +79,7 @@ public sealed unsafe partial class Processor
                 else
                 {
                     state->SystemFlags &= ~Eflags.Resume;
-                    if (!TryExecuteBlocks())
+                    if (!TryExecute(onlyFirst: false))
                     {
                         DeliverPendingException();
                     }
@@ -160,7 +160,7 @@ public sealed unsafe partial class Processor
     private void StepInShadow()
     {
         state->SystemFlags &= ~Eflags.Resume;
-        if (!TryExecute(static cpu => cpu.TryExecuteFirstOfBlock()))
+        if (!TryExecute(onlyFirst: true))
         {
             DeliverPendingException();
         }
@@ -182,14 +182,15 @@ public sealed unsafe partial class Processor
         }
     }
 
-    private bool TryExecuteBlocks() => TryExecute(static cpu =>
-        !(cpu.translator is not null ? cpu.ExecuteTranslated(cpu.translator) : cpu.options.StopsExactly ? cpu.ExecuteUpToStop() : cpu.ExecuteBlocks()));
+    private bool TryExecuteBlocks() =>
+        !(translator is not null ? ExecuteTranslated(translator) : options.StopsExactly ? ExecuteUpToStop() : ExecuteBlocks());
 
-    private bool TryExecute(Func<Processor, bool> engine)
+    /// <summary>Executes decoded blocks, or the first instruction of one; false when an exception is to be delivered.</summary>
+    private bool TryExecute(bool onlyFirst)
     {
         try
         {
-            return engine(this);
+            return onlyFirst ? TryExecuteFirstOfBlock() : TryExecuteBlocks();
         }
         catch (GuestFault)
         {

@@ -17,7 +17,7 @@ namespace Lguest.Launcher.Pc;
 internal sealed partial class PcRunner : GuestRunner
 {
     private readonly MachineOptions options;
-    private readonly Engine engine;
+    private readonly EngineKind engine;
     private readonly ILogger logger;
     private readonly ConsoleSwitch terminal;
     private readonly ConsolePort serial;
@@ -35,7 +35,7 @@ internal sealed partial class PcRunner : GuestRunner
     /// <param name="engine">The engine, chosen.</param>
     /// <param name="time">For the console.</param>
     /// <param name="quit">Called when the user wants to leave.</param>
-    public PcRunner(MachineOptions options, Engine engine, TimeProvider time, Action quit)
+    public PcRunner(MachineOptions options, EngineKind engine, TimeProvider time, Action quit)
         : base(!options.ResetEnds)
     {
         this.options = options;
@@ -159,7 +159,7 @@ internal sealed partial class PcRunner : GuestRunner
             var built = new PcGuest(loaded, new PcOptions
             {
                 Console = new SerialConsole(terminal, serial),
-                Processor = new ProcessorOptions { Engine = engine == Engine.Translator ? EngineKind.Translator : EngineKind.Interpreter },
+                Processor = new ProcessorOptions { Engine = engine },
                 Cards = [.. devices.Select(device => new VirtioPciFunction(device, loaded, logger))],
                 HasDebugExit = options.ImageFormat != ImageFormat.Linux,
                 TracedPorts = options.TracedPorts,

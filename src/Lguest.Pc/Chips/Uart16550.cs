@@ -1,6 +1,7 @@
 // The serial port, which is the console of every machine without a screen (data sheet: National PC16550D). What the Guest sends goes out
 // at once, so the transmitter is always empty again; what comes in waits at the other end until the Guest requests it by RTS and the
-// receiver has room. So nothing is overrun, and what was typed before a driver has emptied and tried out its port is there afterwards. The wire has no speed: the divisor is remembered and means nothing.
+// receiver has room. So nothing is overrun, and what was typed before a driver has emptied and tried out its port is there afterwards. The
+// wire has no speed: the divisor is remembered and means nothing.
 
 namespace Lguest.Pc.Chips;
 
