@@ -8,6 +8,7 @@ namespace Lguest.Boot.Tests;
 public class UserlandTests
 {
     [Fact]
+    [Trait("Engine", "each")]
     public async Task DebianRunsFromItsOwnDiskAndPowersOff()
     {
         string image = MadeGuest.Find("debian/userland");
