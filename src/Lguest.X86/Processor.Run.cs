@@ -97,12 +97,17 @@ public sealed unsafe partial class Processor
     public void RequestInterrupt(byte vector)
     {
         Volatile.Write(ref interruptRequest, 0x100 | vector);
-        Interlocked.Exchange(ref context->AttentionAt, 0);
+        SignalInterrupt();
     }
 
     /// <summary>Says that the interrupt controller may have something to deliver.</summary>
     /// <remarks>May be called from any thread; a running processor asks the controller within microseconds if IF is set.</remarks>
-    public void SignalInterrupt() => Interlocked.Exchange(ref context->AttentionAt, 0);
+    public void SignalInterrupt()
+    {
+        // In this order: who allows interrupts in between has not seen the first, but sees the second.
+        Interlocked.Exchange(ref context->InterruptMayWait, 1);
+        Interlocked.Exchange(ref context->AttentionAt, 0);
+    }
 
     /// <summary>Makes <see cref="Run"/> return <see cref="ExitKind.Requested"/> between two instructions, the present call or the next one.</summary>
     /// <remarks>May be called from any thread; a running processor answers within microseconds, whatever its interrupt flag.</remarks>
@@ -146,12 +151,19 @@ public sealed unsafe partial class Processor
         {
             return;
         }
+        if (Volatile.Read(ref context->InterruptMayWait) != 0)
+        {
+            // Before looking: who asks from now on is not forgotten.
+            Interlocked.Exchange(ref context->InterruptMayWait, 0);
+        }
         if (Volatile.Read(ref interruptRequest) != 0)
         {
             DeliverExternal((byte)Interlocked.Exchange(ref interruptRequest, 0));
         }
         else if (options.InterruptController is { } controller && controller.TryAcknowledge(out byte vector))
         {
+            // There may be another, for which the gate has just closed.
+            Volatile.Write(ref context->InterruptMayWait, 1);
             DeliverExternal(vector);
         }
     }

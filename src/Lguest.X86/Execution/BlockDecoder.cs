@@ -112,7 +112,7 @@ internal sealed unsafe partial class BlockDecoder
     public void End() => Emit(OpCode.FallThrough);
 
     private static bool EndsBlock(in Instruction instruction) => instruction.FlowControl != FlowControl.Next || instruction.Mnemonic is
-        Mnemonic.Sti or Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Lmsw or Mnemonic.Clts or Mnemonic.Invlpg or Mnemonic.Hlt
+        Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Lmsw or Mnemonic.Clts or Mnemonic.Invlpg or Mnemonic.Hlt
         || (instruction.Mnemonic == Mnemonic.Mov && instruction.Op0Kind == OpKind.Register && instruction.Op0Register.IsCR());
 
     private ref Op Emit(OpCode code, int r0 = 0, int r1 = 0)

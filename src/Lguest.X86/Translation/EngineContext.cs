@@ -65,8 +65,8 @@ internal unsafe struct EngineContext
     /// <summary>Below this address the return stack is full.</summary>
     public byte* ReturnLimit;
 
-    /// <summary>Nothing: with it, what follows is at a multiple of 16 bytes.</summary>
-    public ulong Padding;
+    /// <summary>Not zero when an external interrupt may have been asked for that was not looked at yet: whoever allows interrupts then must look.</summary>
+    public ulong InterruptMayWait;
 
     /// <summary>What FXSAVE and FXRSTOR carry: at an offset that is a multiple of 16 bytes.</summary>
     public FloatImage Image;
@@ -160,7 +160,7 @@ internal static class ContextLayout
 {
     public static readonly int AttentionAt, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, BlockMode, State,
         FloatLive, Runs, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SystemTlb, Descriptors,
-        PrivilegeLevel, GdtBase, GdtLimit, ReturnStack, ReturnLimit;
+        PrivilegeLevel, GdtBase, GdtLimit, ReturnStack, ReturnLimit, InterruptMayWait;
 
     static ContextLayout()
     {
@@ -185,6 +185,7 @@ internal static class ContextLayout
             Runs = (int)((byte*)&context.Runs - start);
             ReturnStack = (int)((byte*)&context.ReturnStack - start);
             ReturnLimit = (int)((byte*)&context.ReturnLimit - start);
+            InterruptMayWait = (int)((byte*)&context.InterruptMayWait - start);
             Image = (int)((byte*)&context.Image - start);
             System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
             HostMxcsr = (int)((byte*)&context.HostMxcsr - start);

@@ -15,7 +15,7 @@ internal enum InlineForm : byte
     Nothing, Move, MoveExtended, LoadAddress, Exchange,
     Arithmetic, Test, Increment, Negate, Complement, Shift, ShiftDouble, Multiply, MultiplyWide, Divide,
     SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry, FlagsInAh, String, RepeatedString, Direction, PushSegment, LoadSegment,
-    SetCondition, ConditionalMove, Push, Pop, Leave,
+    SetCondition, ConditionalMove, Push, Pop, Leave, PushFlags, PopFlags, InterruptFlag,
     X87, X87Control, Simd,
     Jump, JumpIf, Call, Return, JumpIndirect, CallIndirect,
 }
@@ -47,7 +47,7 @@ internal static class InlineForms
         }
         // RCL and RCR by a multiple of what they rotate through change nothing, but the host's own needs the flags in place for that.
         bool writes = form == InlineForm.Shift || (i.RflagsModified & Status) != 0;
-        bool all = form is InlineForm.Arithmetic or InlineForm.Test or InlineForm.Negate or InlineForm.BitScan
+        bool all = form is InlineForm.PopFlags or InlineForm.Arithmetic or InlineForm.Test or InlineForm.Negate or InlineForm.BitScan
                 or InlineForm.CompareExchange or InlineForm.ExchangeAdd
             || (form == InlineForm.Shift && !IsRotate(i) && i.Op1Kind != OpKind.Register)
             || (form == InlineForm.ShiftDouble && i.Op2Kind != OpKind.Register)
@@ -56,6 +56,7 @@ internal static class InlineForms
                 or InlineForm.Return or InlineForm.Divide
                 or InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd or InlineForm.String
                 or InlineForm.RepeatedString or InlineForm.Direction or InlineForm.PushSegment or InlineForm.LoadSegment
+                or InlineForm.PushFlags or InlineForm.PopFlags or InlineForm.InterruptFlag
             || (form is not (InlineForm.LoadAddress or InlineForm.Nothing) && HasMemory(i));
         return new InlineEffects(form, (i.RflagsRead & Status) != 0, writes, writes && all, memory);
     }
@@ -131,6 +132,12 @@ internal static class InlineForms
                 return !IsPlainString(i) || (repeated && loadsOnly) ? InlineForm.Called : repeated ? InlineForm.RepeatedString : InlineForm.String;
             case Mnemonic.Cld or Mnemonic.Std:
                 return InlineForm.Direction;
+            case Mnemonic.Cli or Mnemonic.Sti:
+                return InlineForm.InterruptFlag;
+            case Mnemonic.Pushfd:
+                return InlineForm.PushFlags;
+            case Mnemonic.Popfd:
+                return InlineForm.PopFlags;
             case Mnemonic.Push when i.StackPointerIncrement == -4 && i.Op0Kind == OpKind.Register && i.Op0Register.IsSegmentRegister():
                 return InlineForm.PushSegment;
             case Mnemonic.Push:

@@ -153,7 +153,7 @@ internal sealed class SharedRuns
             case InlineForm.Leave:
                 Note(registers[(int)Register32.Ebp], 4, false);
                 return;
-            case InlineForm.Pop or InlineForm.Return:
+            case InlineForm.Pop or InlineForm.PopFlags or InlineForm.Return:
                 Note(registers[(int)Register32.Esp], 4, false);
                 return;
         }
@@ -163,7 +163,7 @@ internal sealed class SharedRuns
                 or Mnemonic.Mul or Mnemonic.Imul or Mnemonic.Div or Mnemonic.Idiv);
             Note(place, i.MemorySize.GetSize(), writes || form == InlineForm.Exchange);
         }
-        if (form is InlineForm.Push or InlineForm.Call or InlineForm.CallIndirect)
+        if (form is InlineForm.Push or InlineForm.PushFlags or InlineForm.Call or InlineForm.CallIndirect)
         {
             Place stack = registers[(int)Register32.Esp];
             Note(stack with { Distance = stack.Distance - 4 }, 4, true);
@@ -237,8 +237,11 @@ internal sealed class SharedRuns
         const int esp = (int)Register32.Esp;
         switch (form)
         {
-            case InlineForm.Push or InlineForm.PushSegment or InlineForm.Call or InlineForm.CallIndirect:
+            case InlineForm.Push or InlineForm.PushFlags or InlineForm.PushSegment or InlineForm.Call or InlineForm.CallIndirect:
                 registers[esp].Distance -= 4;
+                return;
+            case InlineForm.PopFlags:
+                registers[esp].Distance += 4;
                 return;
             case InlineForm.Pop:
                 registers[esp].Distance += 4;

@@ -134,7 +134,7 @@ internal sealed unsafe class Superblock
         {
             InlineForm end = effects[starts[Count] - 1].Form;
             Block* taken = end is InlineForm.Jump or InlineForm.JumpIf ? last->Taken.Target : null;
-            Block* next = end is InlineForm.JumpIf or < InlineForm.Jump and not InlineForm.Called ? last->Next.Target : null;
+            Block* next = end is InlineForm.JumpIf or < InlineForm.Jump and not (InlineForm.Called or InlineForm.InterruptFlag) ? last->Next.Target : null;
             Block* likely = taken == null || (next != null && next->Heat < taken->Heat) ? next : taken;
             uint eip = likely == taken ? last->TakenEip : last->EndEip;
             return likely != null && likely->Eip == eip && IsOfOneMind(likely) && likely->Heat <= warm && CanFollow(likely) ? likely : null;

@@ -65,19 +65,24 @@ internal sealed unsafe partial class Translator
         // SAFETY: as in Translate.
         unsafe
         {
+            int first = superblock.StartOf(number);
             int last = superblock.StartOf(number + 1) - 1;
             if (!GoesBack(superblock[number], last))
             {
                 return -1;
             }
-            for (int i = last; i >= superblock.StartOf(number); i--)
+            int place = last;
+            while (place > first && !superblock.Effects[place].WritesFlags)
             {
-                if (superblock.Effects[i].WritesFlags)
-                {
-                    return i;
-                }
+                place--;
             }
-            return last;
+            place = superblock.Effects[place].WritesFlags ? place : last;
+            // Between STI and what stands behind it nobody may be let in.
+            while (place > first && superblock.Effects[place - 1].Form == InlineForm.InterruptFlag)
+            {
+                place--;
+            }
+            return place;
         }
     }
 

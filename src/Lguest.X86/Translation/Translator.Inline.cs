@@ -83,6 +83,9 @@ internal sealed unsafe partial class Translator
             case InlineForm.Direction: WriteDirection(i); return false;
             case InlineForm.LoadSegment: WriteLoadSegment(i); return false;
             case InlineForm.PushSegment: WritePushSegment(i); return false;
+            case InlineForm.PushFlags: WritePushFlags(); return false;
+            case InlineForm.PopFlags: WritePopFlags(); return false;
+            case InlineForm.InterruptFlag: return WriteInterruptFlag(i);
             case InlineForm.SetCondition: WriteSetCondition(i); return false;
             case InlineForm.ConditionalMove: WriteConditionalMove(i); return false;
             case InlineForm.Push: WritePush(i); return false;

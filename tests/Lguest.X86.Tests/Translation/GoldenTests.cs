@@ -57,6 +57,9 @@ public sealed class GoldenTests
             ("increments over saved flags", a => { a.mov(al, __[esi]); a.inc(esi); a.mov(__[edi], al); a.inc(edi); a.je(Near); }),
             ("LAHF and SAHF", a => { a.lahf(); a.sahf(); }),
             ("read at the entry", a => a.adc(eax, 0)),
+            ("pushed", a => { a.cmp(eax, ebx); a.pushfd(); }),
+            ("popped", a => a.popfd()),
+            ("interrupts forbidden and allowed", a => { a.cli(); a.sti(); a.nop(); }),
         ],
         ["bits"] =
         [
