@@ -4,10 +4,11 @@
 //
 // M:020 The interpreter executes a few hundred million instructions a second, a real processor a few thousand million. What it cannot get
 // rid of is the dispatch: for each small operation, fetch it and jump to its case. The translator did away with that, and what is left to
-// win lies between its blocks. They are short, four or five instructions, and at each border it forgets what it knew: where the flags can
-// be had from, which page the stack is in, that ESI has not changed since it was looked up. Let it write whole loops at once. Then a
-// register that is only counted needs one probe for a page of elements. How do you make sure that a fault in the middle of it still shows
-// the Guest exactly what it would have seen? The test for it is there: the same random programs must end in the same state. :*
+// win lies between its superblocks. They end at calls and at the borders of pages, and at each end it forgets what it knew: where the flags
+// can be had from, which page the stack is in, that ESI has not changed since it was looked up. Let one go on in the function that is
+// called, in another page. Then a small function costs no more than its instructions. How do you make sure that it ends when that page is
+// mapped elsewhere, and that a fault in the middle of it still shows the Guest exactly what it would have seen? The test for it is there:
+// the same random programs must end in the same state. :*
 
 using Iced.Intel;
 using Lguest.X86.Instructions;

@@ -4,7 +4,7 @@
 // and puts the accesses of one such origin together into runs of bytes. The first access of a run asks for the whole run, and where it
 // is in the host's memory is kept for the others, which ask nothing.
 //
-// What a run promises holds inside its block only, and only as long as no reference handler stands between: a handler may do anything.
+// What a run promises holds inside one superblock only, and only as long as no reference handler stands between: a handler may do anything.
 
 using Iced.Intel;
 using Lguest.X86.Execution;

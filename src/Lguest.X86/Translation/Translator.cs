@@ -7,9 +7,10 @@
 // with, and RAX the flags (FlagTracker tells of those). What the host cannot do for the Guest is done around it: an access to memory
 // first asks the soft-TLB, a branch first finds the translation of its target, and whatever is not in InlineForms leaves for C#.
 //
-// A block has two doors, one for who comes with the flags in the host's register and one for who has them saved in RAX. It is written
-// for the one that suits its first instructions, and the other door puts the flags right. When the bytes that a block came from change,
-// or its memory is needed for others, every jump to it is turned back into what it was before it was linked: an exit to C#. :*
+// Blocks that mostly come one behind the other are written as one piece (Superblock.cs). A piece has two doors, one for who comes with the
+// flags in the host's register and one for who has them saved in RAX. It is written for the one that suits its first instructions, and the
+// other door puts the flags right. When the bytes that a block came from change, or its memory is needed for others, every jump to it is
+// turned back into what it was before it was linked: an exit to C#. :*
 
 using Iced.Intel;
 using Lguest.Platform;
