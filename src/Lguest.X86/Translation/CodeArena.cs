@@ -77,6 +77,19 @@ internal sealed unsafe class CodeArena : IDisposable
         Begin(ref cold);
     }
 
+    /// <summary>Bytes that the present translation has taken so far, of the stream in which it has taken more.</summary>
+    public long Written
+    {
+        get
+        {
+            // SAFETY: the addresses are only subtracted.
+            unsafe
+            {
+                return Math.Max(hot.Emitter.Cursor - hot.Start - hot.Next, cold.Emitter.Cursor - cold.Start - cold.Next);
+            }
+        }
+    }
+
     /// <summary>Ends a translation, and says where it is.</summary>
     public void End(ref BlockTranslation translation)
     {

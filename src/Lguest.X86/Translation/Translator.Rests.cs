@@ -27,6 +27,9 @@ internal sealed unsafe partial class Translator
 
         /// <summary>That jump comes with the flags saved rather than native.</summary>
         public bool FlagsSaved;
+
+        /// <summary>The exit that it is if there is no room.</summary>
+        public int Exit;
     }
 
     /// <summary>A run was missed, and not because the soft-TLB did not know it yet.</summary>
@@ -73,6 +76,7 @@ internal sealed unsafe partial class Translator
                 First = current,
                 FlagsSaved = (places & (FlagPlaces.Saved | FlagPlaces.Native)) == FlagPlaces.Saved,
                 Distance = cold.Jump(cold.Cursor),
+                Exit = record,
             };
             restInstructions += end - current;
         }
@@ -98,6 +102,11 @@ internal sealed unsafe partial class Translator
                 byte* native = hot.Cursor;
                 hot.SaveFlags();
                 Emitter.Patch(rest.Distance, rest.FlagsSaved ? hot.Cursor : native);
+                if (!HasRoomFor(BytesBeforeLastRest, RecordsBeforeLastRest))
+                {
+                    WriteExit(hot, rest.Exit, exitWithSavedFlags);
+                    continue;
+                }
                 flags.Begin(FlagPlaces.Saved);
                 BeginFloat();
                 WriteInstructions(rest.First);

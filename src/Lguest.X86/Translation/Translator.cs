@@ -32,8 +32,17 @@ internal sealed unsafe partial class Translator : IDisposable
     private const HostRegister GuestEax = HostRegister.R8;
     private const HostRegister GuestEsp = HostRegister.R9;
 
-    /// <summary>More exits than one block can have.</summary>
+    /// <summary>More exits than one translation can have.</summary>
     private const int RecordsOfBlock = 1024;
+
+    // The longest block, of 64 loads of segment registers from the stack, takes some 13 KiB and 320 exits. As long as no more than this is used
+    // there is room for two: the one that comes next, and one behind it to which it leads without a jump.
+    private const int BytesBeforeLastBlocks = 4 * 1024;
+    private const int RecordsBeforeLastBlocks = 256;
+
+    // And here for one.
+    private const int BytesBeforeLastRest = 16 * 1024;
+    private const int RecordsBeforeLastRest = 600;
 
     private readonly CodeArena arena;
     private readonly Emitter hot;
@@ -135,10 +144,12 @@ internal sealed unsafe partial class Translator : IDisposable
             WriteDoors(start);
             flags.Begin(start);
             BeginFloat();
-            for (int number = 0; number < superblock.Count; number++)
+            int number = 0;
+            do
             {
-                WriteBlock(number);
+                WriteBlock(number++);
             }
+            while (following != null);
             WriteRests();
             block = head;
             Enter();
@@ -151,8 +162,12 @@ internal sealed unsafe partial class Translator : IDisposable
         unsafe
         {
             block = superblock[number];
-            following = superblock[number + 1];
+            following = HasRoomFor(BytesBeforeLastBlocks, RecordsBeforeLastBlocks) ? superblock[number + 1] : null;
             blockStart = superblock.StartOf(number);
+            if (following == null)
+            {
+                MarkNeeded(blockStart, blockStart + block->Count);
+            }
             current = blockStart;
             hot.LoadAddress(Counter, HostOperand.At(Counter, block->Count), 8);
             if (CrossesPage)
@@ -162,6 +177,9 @@ internal sealed unsafe partial class Translator : IDisposable
             WriteInstructions(blockStart);
         }
     }
+
+    /// <summary>Whether so little of the room for a translation is used that there is enough for what must not be given up half-way.</summary>
+    private bool HasRoomFor(int bytes, int exits) => arena.Written < bytes && recordCount - (int)nextRecord < exits;
 
     /// <summary>Writes the instructions of the block from one of them on.</summary>
     private void WriteInstructions(int first)

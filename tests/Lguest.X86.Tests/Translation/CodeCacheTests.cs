@@ -5,6 +5,7 @@ using Iced.Intel;
 using Lguest.X86.Execution;
 using Lguest.X86.State;
 using Lguest.X86.Tests.Oracles;
+using Lguest.X86.Translation;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.X86.Tests.Translation;
@@ -129,6 +130,65 @@ public sealed class CodeCacheTests
         // The first rounds fill the cache; behind them nothing grows.
         Assert.All(counts[3..], count => Assert.InRange(count.Members, counts[2].Members / 2, counts[2].Members * 3 / 2));
         Assert.All(counts, count => Assert.InRange(count.Held, 1, (256 << 10) / 300));
+    }
+
+    /// <summary>Blocks of the instructions that take most code, one behind the other, in a loop, and all their runs missed.</summary>
+    [Fact]
+    public void TheLargestTranslationFitsItsRoom()
+    {
+        const int turns = 100;
+        const uint border = 0x20_1000;
+        using var machine = new TestMachine(new ProcessorOptions
+        {
+            HostOwnsRing0 = false,
+            Engine = EngineKind.Translator,
+            TranslateAfter = turns + 1,
+            CodeCacheBytes = 1 << 20,
+        });
+        machine.Load(a =>
+        {
+            Label top = a.CreateLabel();
+            a.mov(ecx, turns);
+            a.Label(ref top);
+            for (int i = 0; i < 20; i++)
+            {
+                Label next = a.CreateLabel();
+                a.mov(esp, border - 8);
+                for (int j = 0; j < 31; j++)
+                {
+                    a.push(__dword_ptr[ebx + (j * 0x400)]);
+                    a.@lock.xadd(__dword_ptr[edx + (j * 0x400)], esi);
+                }
+                a.jmp(next);
+                a.Label(ref next);
+                a.nop();
+            }
+            a.dec(ecx);
+            a.jnz(top);
+            a.hlt();
+        });
+        machine.State.General[(int)Register32.Ebx] = border - 2;
+        machine.State.General[(int)Register32.Edx] = border;
+        machine.Processor.Run();
+        machine.State.Eip = TestMachine.CodeAddress + 5;
+        // SAFETY: the block and its code are the machine's.
+        unsafe
+        {
+            Block* head = machine.Processor.FindBlock(null);
+            Translator translator = machine.Processor.Translator!;
+            foreach (bool missesRuns in new[] { false, true })
+            {
+                head->MissesRuns = missesRuns;
+                translator.Arena.Begin();
+                byte* hot = translator.Arena.Hot.Cursor;
+                byte* cold = translator.Arena.Cold.Cursor;
+                translator.Translate(head);
+                Assert.True(translator.Superblock.Count > 1);
+                Assert.InRange(translator.Arena.Hot.Cursor - hot, 1024, CodeArena.LargestBlock);
+                Assert.InRange(translator.Arena.Cold.Cursor - cold, 1024, CodeArena.LargestBlock);
+                Assert.InRange(head->Translation.Records, 1u, 1024u);
+            }
+        }
     }
 
     [Theory]
