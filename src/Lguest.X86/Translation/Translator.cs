@@ -35,14 +35,14 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <summary>More exits than one translation can have.</summary>
     private const int RecordsOfBlock = 1024;
 
-    // The longest block, of 64 loads of segment registers from the stack, takes some 13 KiB and 320 exits. As long as no more than this is used
-    // there is room for two: the one that comes next, and one behind it to which it leads without a jump.
-    private const int BytesBeforeLastBlocks = 4 * 1024;
-    private const int RecordsBeforeLastBlocks = 256;
+    // The longest code of a block is that of 64 MOVS, some 9 KiB, the most exits have 64 loads of segment registers, 250. As long as no more
+    // than this is used there is room for two: the block that comes next, and one behind it to which it leads without a jump.
+    private const int BytesBeforeLastBlocks = 12 * 1024;
+    private const int RecordsBeforeLastBlocks = 480;
 
     // And here for one.
-    private const int BytesBeforeLastRest = 16 * 1024;
-    private const int RecordsBeforeLastRest = 600;
+    private const int BytesBeforeLastRest = 22 * 1024;
+    private const int RecordsBeforeLastRest = 740;
 
     private readonly CodeArena arena;
     private readonly Emitter hot;
