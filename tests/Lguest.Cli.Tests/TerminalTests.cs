@@ -209,7 +209,7 @@ public sealed class TerminalTests : IDisposable
     public async Task BadInputLeavesTheTerminalAlone()
     {
         using var terminal = new PseudoTerminal("dotnet", CommandProcess.Program, "16", "/no/such/kernel");
-        byte[] before = terminal.Attributes;
+        byte[] before = terminal.FirstAttributes;
         Assert.Equal(1, await terminal.WaitForExitAsync());
         Assert.Equal(before, terminal.Attributes);
     }
@@ -229,9 +229,8 @@ public sealed class TerminalTests : IDisposable
     /// <returns>The terminal's modes before.</returns>
     private static async Task<byte[]> EnterAsync(PseudoTerminal terminal)
     {
-        byte[] before = terminal.Attributes;
-        Assert.False(IsRaw(before));
+        Assert.False(IsRaw(terminal.FirstAttributes));
         await terminal.WaitForAttributesAsync(IsRaw);
-        return before;
+        return terminal.FirstAttributes;
     }
 }
