@@ -79,7 +79,7 @@ public sealed unsafe partial class Processor : ICodeTracker
             {
                 block = null;
             }
-            if (block != null && CrossesPage(block, code.Base) && !LastFrameMatches(block, code.Base))
+            if (block != null && CrossesPage(block, code.Base) && (!LastFrameMatches(block, code.Base) || block->Mode == Block.Dead))
             {
                 blocks.Kill(block);
                 block = null;

@@ -123,7 +123,7 @@ internal sealed class SharedRuns
         {
             ref SharedRun candidate = ref runs[run];
             if (candidate.Origin == place.Origin && candidate.Uses > 1 && (candidate.Writes || !write)
-                && place.Distance >= candidate.Low && place.Distance + size <= candidate.High)
+                && place.Distance >= candidate.Low && (long)place.Distance + size <= candidate.High)
             {
                 offset = place.Distance - candidate.Low;
                 return run;
@@ -172,12 +172,18 @@ internal sealed class SharedRuns
 
     private void Note(Place place, int size, bool writes)
     {
+        // Distances are the Guest's numbers: a sum that wraps would make neighbours of bytes that are far apart.
+        long end = (long)place.Distance + size;
+        if (end > int.MaxValue)
+        {
+            return;
+        }
         for (int run = 0; run < runCount; run++)
         {
             ref SharedRun candidate = ref runs[run];
             int low = Math.Min(candidate.Low, place.Distance);
-            int high = Math.Max(candidate.High, place.Distance + size);
-            if (candidate.Origin == place.Origin && high - low <= LongestRun)
+            int high = Math.Max(candidate.High, (int)end);
+            if (candidate.Origin == place.Origin && (long)high - low <= LongestRun)
             {
                 candidate.Low = low;
                 candidate.High = high;
@@ -188,7 +194,7 @@ internal sealed class SharedRuns
         }
         if (runCount < Limit)
         {
-            runs[runCount++] = new SharedRun { Origin = place.Origin, Low = place.Distance, High = place.Distance + size, Writes = writes, Uses = 1 };
+            runs[runCount++] = new SharedRun { Origin = place.Origin, Low = place.Distance, High = (int)end, Writes = writes, Uses = 1 };
         }
     }
 
