@@ -156,13 +156,15 @@ public sealed unsafe partial class Processor
             // Before looking: who asks from now on is not forgotten.
             Interlocked.Exchange(ref context->InterruptMayWait, 0);
         }
-        if (Volatile.Read(ref interruptRequest) != 0)
+        byte vector = 0;
+        bool requested = Volatile.Read(ref interruptRequest) != 0;
+        if (requested)
         {
-            DeliverExternal((byte)Interlocked.Exchange(ref interruptRequest, 0));
+            vector = (byte)Interlocked.Exchange(ref interruptRequest, 0);
         }
-        else if (options.InterruptController is { } controller && controller.TryAcknowledge(out byte vector))
+        if (requested || (options.InterruptController is { } controller && controller.TryAcknowledge(out vector)))
         {
-            // There may be another, for which the gate has just closed.
+            // There may be another, for which the gate closes now.
             Volatile.Write(ref context->InterruptMayWait, 1);
             DeliverExternal(vector);
         }

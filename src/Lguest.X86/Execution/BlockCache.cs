@@ -239,6 +239,7 @@ internal sealed unsafe class BlockCache : IDisposable
             {
                 KillPage(block->Frame, block->Eip & PageMask);
             }
+            System.Diagnostics.Debug.Assert(block->Translation.EntrySaved == null, "A dead block is not translated.");
             // It may have died while it ran, and found its way on before it came to its end.
             BlockLink.Connect(&block->Taken, null);
             BlockLink.Connect(&block->Next, null);

@@ -15,15 +15,18 @@ internal sealed unsafe partial class Translator
         runs.Clear();
         PlanSharing(superblock.Effects);
         pollAt = PollPlace();
-        MarkNeeded(0, superblock.Effects.Length);
+        for (int number = 0; number < superblock.Count; number++)
+        {
+            MarkNeeded(number);
+        }
     }
 
-    /// <summary>Finds out behind which instructions somebody may ask for the flags; behind the last somebody does.</summary>
-    private void MarkNeeded(int first, int end)
+    /// <summary>Finds out behind which instructions of a block somebody may ask for the flags; behind the last somebody does, wherever it leads.</summary>
+    private void MarkNeeded(int number)
     {
         ReadOnlySpan<InlineEffects> effects = superblock.Effects;
         bool needed = true;
-        for (int i = end - 1; i >= first; i--)
+        for (int i = superblock.StartOf(number + 1) - 1; i >= superblock.StartOf(number); i--)
         {
             neededAfter[i] = needed;
             bool reads = effects[i].ReadsFlags || effects[i].Observable || i == pollAt;

@@ -57,7 +57,9 @@ internal sealed unsafe partial class Translator
             Block* head = superblock[0];
             int end = blockStart + block->Count;
             records[record].Unlinked = (nint)head;
-            if (!head->MissesRuns || superblock.RepeatsStrings || restCount == rests.Length
+            // In a rest attention might be asked for at once, which must not be right behind STI.
+            bool behindSti = current > blockStart && superblock.Effects[current - 1].Form == InlineForm.InterruptFlag;
+            if (!head->MissesRuns || behindSti || superblock.RepeatsStrings || restCount == rests.Length
                 || restInstructions + end - current > Superblock.MaximumInstructions)
             {
                 WriteExit(cold, record, flags.Places);
@@ -97,7 +99,7 @@ internal sealed unsafe partial class Translator
                 blockStart = superblock.StartOf(rest.Block);
                 int poll = PollPlaceIn(rest.Block);
                 pollAt = poll < 0 ? poll : Math.Max(poll, rest.First);
-                MarkNeeded(blockStart, blockStart + block->Count);
+                MarkNeeded(rest.Block);
                 arena.Align();
                 byte* native = hot.Cursor;
                 hot.SaveFlags();

@@ -6,7 +6,8 @@
 //
 // It is never trusted beyond one stay in translated code: whenever C# is entered, which alone can change mappings, modes and code, all of
 // it is forgotten. When more RETs come than CALLs, its lowest place leads to the ordinary way; when more CALLs come, it is forgotten, too.
-// A loop cannot hide in it: a RET that finds its CALL leads forwards from there.
+// Functions that call the next one twice, each of them, make a tree of calls in which nobody ever goes back by a jump, so behind a CALL
+// attention is asked for as at any indirect branch.
 
 using Iced.Intel;
 
@@ -95,6 +96,9 @@ internal sealed unsafe partial class Translator
         {
             hot.ArithmeticImmediate(Alu.Compare, 4, LinearAddress, (int)expected);
             hot.JumpIf(HostCondition.NotEqual, indirectBranch);
+            // The branch asks again, and leaves.
+            hot.Arithmetic(Alu.Compare, 8, Counter, HostOperand.At(Context, ContextLayout.AttentionAt));
+            hot.JumpIf(HostCondition.AboveOrEqual, indirectBranch);
             flags.Begin(FlagPlaces.Saved);
             WriteEdge(expected);
         }

@@ -164,10 +164,6 @@ internal sealed unsafe partial class Translator : IDisposable
             block = superblock[number];
             following = HasRoomFor(BytesBeforeLastBlocks, RecordsBeforeLastBlocks) ? superblock[number + 1] : null;
             blockStart = superblock.StartOf(number);
-            if (following == null)
-            {
-                MarkNeeded(blockStart, blockStart + block->Count);
-            }
             current = blockStart;
             hot.LoadAddress(Counter, HostOperand.At(Counter, block->Count), 8);
             if (CrossesPage)

@@ -362,6 +362,58 @@ public sealed class SelfModifyingCodeTests
         }
     }
 
+    /// <summary>
+    /// An instruction begins in a page that is also the table of the page where it ends: to look that up marks the entry as used, and
+    /// this write beside the code is the one too many that drops it.
+    /// </summary>
+    [Theory]
+    [InlineData(253)]
+    [InlineData(254)]
+    [InlineData(255)]
+    [InlineData(256)]
+    public void CodeThatIsDroppedWhileItIsLookedUpIsLookedUpAgain(int writes)
+    {
+        const uint table = SystemMachine.Tables + 0x1000;
+        const uint first = 0x50_0000;
+        const uint second = first + 0x1000;
+        const uint entry = table + ((second >> 12 & 0x3FF) * 4);
+        const uint opcode = table + 0xFFF;
+        const byte moveToEax = 0xB8;
+        const byte moveToEcx = 0xB9;
+        using var m = new SystemMachine(paging: true);
+        m.Map(first, table, SystemMachine.All);
+        m.Map(second, 0x60_0000, SystemMachine.All);
+        m.Memory.Write(opcode, moveToEax);
+        m.Memory.Write(0x60_0000, [0x44, 0x33, 0x22, 0x11, 0xC3]);
+        Assert.Equal(SystemMachine.Done, m.Run(a =>
+        {
+            Label again = a.CreateLabel();
+            Label write = a.CreateLabel();
+            Label change = a.CreateLabel();
+            a.mov(ebp, 40);
+            a.Label(ref again);
+            a.call(first + 0xFFF);
+            a.dec(ebp);
+            a.jnz(again);
+            a.mov(ebp, writes - 1);
+            a.Label(ref write);
+            a.inc(__dword_ptr[table + 0x800]);
+            a.dec(ebp);
+            a.jnz(write);
+            a.and(__dword_ptr[entry], ~(int)SystemMachine.Accessed);
+            a.invlpg(__[second]);
+            a.mov(ebp, 2);
+            a.Label(ref change);
+            // A call that leads nowhere yet the first time; what it finds then it leads to the second time.
+            a.call(first + 0xFFF);
+            a.mov(__byte_ptr[opcode], moveToEcx);
+            a.dec(ebp);
+            a.jnz(change);
+            a.@int(SystemMachine.Done);
+        }));
+        Assert.Equal(0x1122_3344u, m[Register32.Ecx]);
+    }
+
     [Fact]
     public void AFullCacheStartsAfresh()
     {

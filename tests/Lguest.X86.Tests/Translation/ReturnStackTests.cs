@@ -110,6 +110,41 @@ public sealed class ReturnStackTests : IDisposable
         Assert.Equal(lastTurn, machine[Register32.Ecx]);
     }
 
+    /// <summary>Functions that each call the next one twice: some 200 million instructions, none of which jumps backwards.</summary>
+    [Fact]
+    public void ATreeOfCallsIsLeftWhenItIsAskedTo()
+    {
+        const int depth = 25;
+        const long stop = 50_000_000;
+        const long soon = 10_000;
+        using var machine = new SystemMachine();
+        byte[] code = Oracles.TestMachine.Assemble(
+            a =>
+            {
+                for (int i = 0; i < depth; i++)
+                {
+                    Label next = a.CreateLabel();
+                    a.call(next);
+                    a.call(next);
+                    a.ret();
+                    a.Label(ref next);
+                }
+                a.ret();
+            },
+            SystemMachine.Code);
+        long stopped = 0;
+        machine.Processor.StopReached = () =>
+        {
+            stopped = machine.Processor.CompletedInstructions;
+            machine.Processor.RequestReturn();
+        };
+        machine.Memory.Write(SystemMachine.Code, code);
+        machine.State.Eip = SystemMachine.Code;
+        machine.Processor.StopAt(stop);
+        Assert.Equal(ExitKind.Requested, machine.Processor.Run().Kind);
+        Assert.InRange(stopped, stop - soon, stop + soon);
+    }
+
     public void Dispose()
     {
         blocks.Dispose();

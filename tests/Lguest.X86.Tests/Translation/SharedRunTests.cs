@@ -62,6 +62,39 @@ public sealed class SharedRunTests : IDisposable
         }
     }
 
+    /// <summary>Accesses that are neighbours only for who adds their distances up in 32 bits.</summary>
+    [Theory]
+    [InlineData(0, 0x7FFF_FFFE)]
+    [InlineData(4, 0x7FFF_FFFF)]
+    [InlineData(-0x6000_0000, 0x6000_0000)]
+    public void AccessesFarApartShareNothing(int near, int far)
+    {
+        const uint turns = 3;
+        byte[] code = Oracles.TestMachine.Assemble(
+            a =>
+            {
+                Label again = a.CreateLabel();
+                a.Label(ref again);
+                // A page that has been written: a run with a write in it finds it.
+                a.mov(__dword_ptr[ebx + near], eax);
+                a.dec(ecx);
+                a.jnz(again);
+                a.mov(eax, __dword_ptr[ebx + near]);
+                a.mov(__dword_ptr[ebx + far], edx);
+                a.@int(SystemMachine.Done);
+            },
+            SystemMachine.Code);
+        uint[] registers = new uint[8];
+        registers[(int)Register32.Ecx] = turns;
+        registers[(int)Register32.Ebx] = LowPage + 0x100 - (uint)near;
+        registers[(int)Register32.Esp] = Border;
+        byte[] contents = new byte[0x2000];
+        (_, uint low, uint high) = Pages[0];
+        string expected = Run(reference, code, registers, contents, low, high);
+        Assert.StartsWith($"vector {Vector.PageFault} ", expected, StringComparison.Ordinal);
+        Assert.Equal(expected, Run(blocks, code, registers, contents, low, high));
+    }
+
     public void Dispose()
     {
         blocks.Dispose();
