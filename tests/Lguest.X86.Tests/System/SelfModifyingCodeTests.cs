@@ -3,6 +3,7 @@
 using Iced.Intel;
 using Lguest.X86.State;
 using Lguest.X86.Translation;
+using Lguest.X86.Tests.Translation;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.X86.Tests.SystemLevel;
@@ -412,6 +413,8 @@ public sealed class SelfModifyingCodeTests
             a.@int(SystemMachine.Done);
         }));
         Assert.Equal(0x1122_3344u, m[Register32.Ecx]);
+        // Looks whether anything still holds a dead block.
+        _ = CacheCount.Of(m.Processor);
     }
 
     [Fact]
