@@ -97,8 +97,10 @@ public sealed unsafe partial class Processor
             while (true)
             {
                 context->Tlb = currentTlb.Data;
-                context->SystemTlb = currentSpace.Supervisor.System;
+                context->SupervisorTlb = currentSpace.Supervisor.Data;
                 int exit = code.Enter(context, entry);
+                // SYSENTER and SYSEXIT change rings in place.
+                currentTlb = TlbFor(state->PrivilegeLevel == 3);
                 ExitRecord record = exit == Translator.IndirectExit ? new ExitRecord { Kind = CodeExit.Indirect } : code[exit];
                 codeExits[(int)record.Kind]++;
                 if (TargetOf(record) is { } target)

@@ -112,6 +112,7 @@ public sealed unsafe partial class Processor : IDisposable
             state = &context->State;
             context->HostMxcsr = AllMasked;
             context->AttentionAt = NoStop;
+            context->LastX87Eip = EngineContext.NoX87;
             context->LastX87Segment = EngineContext.NoX87;
             for (int i = 0; i < LoadedDescriptor.Slots; i++)
             {

@@ -304,10 +304,13 @@ internal static class SystemInstructions
         cpu.SetPrivilegeLevel(3);
     }
 
+    /// <summary>What SYSENTER and SYSEXIT make of CS and SS, whatever the GDT says (Intel SDM volume 2).</summary>
+    internal static uint FlatAttributes(bool code, int ring) => (code ? 0x00C0_9B00u : 0x00C0_9300u) | ((uint)ring << 13);
+
     private static void LoadFlat(Processor cpu, SegmentName name, ushort selector, bool code, int ring) => cpu.SetSegment(name, new Segment
     {
         Selector = selector,
         Limit = 0xFFFF_FFFF,
-        Attributes = (code ? 0x00C0_9B00u : 0x00C0_9300u) | ((uint)ring << 13),
+        Attributes = FlatAttributes(code, ring),
     });
 }

@@ -52,14 +52,17 @@ internal struct ExecuteEntry
 internal sealed unsafe class SoftTlb
 {
     public const int Entries = 2048;
-    public const int ExecuteEntries = 512;
+    public const int ExecuteEntries = 2048;
     public const int SystemEntries = 16;
     public const int VictimEntries = 256;
     private const uint Invalid = 1;
     public const int DataBytes = Entries * 16;
 
-    /// <summary>Where the victims are, from the data TLB on.</summary>
-    public const int VictimOffset = DataBytes + (ExecuteEntries * 8) + (SystemEntries * 16);
+    /// <summary>Where the pages of descriptors are, from the data TLB on.</summary>
+    public const int SystemOffset = DataBytes + (ExecuteEntries * 8);
+
+    /// <summary>Where the victims are, from there, too.</summary>
+    public const int VictimOffset = SystemOffset + (SystemEntries * 16);
 
     public readonly TlbEntry* Data;
     public readonly ExecuteEntry* Execute;
@@ -85,7 +88,7 @@ internal sealed unsafe class SoftTlb
     {
         Data = (TlbEntry*)memory;
         Execute = (ExecuteEntry*)(memory + DataBytes);
-        System = (TlbEntry*)(memory + DataBytes + (ExecuteEntries * sizeof(ExecuteEntry)));
+        System = (TlbEntry*)(memory + SystemOffset);
         Victims = System + SystemEntries;
         Flush();
     }
@@ -225,9 +228,12 @@ public sealed unsafe class AddressSpace : IDisposable
         unsafe
         {
             Supervisor = new SoftTlb(memory.Address);
-            User = new SoftTlb(memory.Address + SoftTlb.Bytes);
+            User = new SoftTlb(memory.Address + UserOffset);
         }
     }
+
+    /// <summary>Distance in bytes from the one TLB's data to the other's.</summary>
+    internal static int UserOffset => SoftTlb.Bytes;
 
     /// <summary>Physical address of the page directory (the value of CR3).</summary>
     public uint Directory { get; internal set; }

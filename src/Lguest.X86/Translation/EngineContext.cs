@@ -53,8 +53,8 @@ internal unsafe struct EngineContext
     /// <summary>Holds a value inside an instruction.</summary>
     public ulong Spilled;
 
-    /// <summary>Translations that descriptors are read with.</summary>
-    public Memory.TlbEntry* SystemTlb;
+    /// <summary>The soft-TLB of rings 0 to 2; that of ring 3 lies <see cref="Memory.AddressSpace.UserOffset"/> bytes behind it.</summary>
+    public Memory.TlbEntry* SupervisorTlb;
 
     /// <summary>Host addresses of the runs of the block that runs; see <see cref="SharedRun"/>.</summary>
     public RunAddresses Runs;
@@ -159,8 +159,8 @@ internal struct LoadedDescriptors
 internal static class ContextLayout
 {
     public static readonly int AttentionAt, FlagsWord, Address, InstructionCount, Tlb, JumpCache, JumpKey, BlockMode, State,
-        FloatLive, Runs, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SystemTlb, Descriptors,
-        PrivilegeLevel, GdtBase, GdtLimit, ReturnStack, ReturnLimit, InterruptMayWait;
+        FloatLive, Runs, LastX87Eip, LastX87Segment, LastX87Operand, Image, HostMxcsr, Mxcsr, Xmm, SystemFlags, Spilled, SupervisorTlb, Descriptors,
+        PrivilegeLevel, GdtBase, GdtLimit, ReturnStack, ReturnLimit, InterruptMayWait, SysenterCs, SysenterEsp, SysenterEip;
 
     static ContextLayout()
     {
@@ -189,7 +189,7 @@ internal static class ContextLayout
             Image = (int)((byte*)&context.Image - start);
             System.Diagnostics.Debug.Assert(Image % 16 == 0, "FXSAVE faults on an image that is not aligned.");
             HostMxcsr = (int)((byte*)&context.HostMxcsr - start);
-            SystemTlb = (int)((byte*)&context.SystemTlb - start);
+            SupervisorTlb = (int)((byte*)&context.SupervisorTlb - start);
             Descriptors = (int)((byte*)&context.Descriptors - start);
             PrivilegeLevel = (int)((byte*)&context.State.PrivilegeLevel - start);
             GdtBase = (int)((byte*)&context.State.Gdtr.Base - start);
@@ -197,6 +197,9 @@ internal static class ContextLayout
             Spilled = (int)((byte*)&context.Spilled - start);
             SystemFlags = (int)((byte*)&context.State.SystemFlags - start);
             Mxcsr = (int)((byte*)&context.State.Fpu.Mxcsr - start);
+            SysenterCs = (int)((byte*)&context.State.SysenterCs - start);
+            SysenterEsp = (int)((byte*)&context.State.SysenterEsp - start);
+            SysenterEip = (int)((byte*)&context.State.SysenterEip - start);
             Xmm = (int)((byte*)&context.State.Fpu.Xmm - start);
         }
     }

@@ -14,10 +14,10 @@ internal enum InlineForm : byte
     Called,
     Nothing, Move, MoveExtended, LoadAddress, Exchange,
     Arithmetic, Test, Increment, Negate, Complement, Shift, ShiftDouble, Multiply, MultiplyWide, Divide,
-    SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, ExchangeAdd, Carry, FlagsInAh, String, RepeatedString, Direction, PushSegment, LoadSegment,
+    SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, CompareExchange8, ExchangeAdd, Carry, FlagsInAh, String, RepeatedString, Direction, PushSegment, LoadSegment,
     SetCondition, ConditionalMove, Push, Pop, Leave, PushFlags, PopFlags, InterruptFlag,
     X87, X87Control, Simd,
-    Jump, JumpIf, Call, Return, JumpIndirect, CallIndirect,
+    Jump, JumpIf, Call, Return, JumpIndirect, CallIndirect, SystemEnter, SystemExit,
 }
 
 /// <summary>What translating needs to know about an instruction before its code is written.</summary>
@@ -51,12 +51,12 @@ internal static class InlineForms
                 or InlineForm.CompareExchange or InlineForm.ExchangeAdd
             || (form == InlineForm.Shift && !IsRotate(i) && i.Op1Kind != OpKind.Register)
             || (form == InlineForm.ShiftDouble && i.Op2Kind != OpKind.Register)
-            || (form is InlineForm.X87 or InlineForm.Simd && (i.RflagsModified & Status) == Status);
+            || (form is InlineForm.X87 or InlineForm.Simd or InlineForm.String && (i.RflagsModified & Status) == Status);
         bool memory = form is InlineForm.Push or InlineForm.Pop or InlineForm.Leave or InlineForm.Call or InlineForm.CallIndirect
                 or InlineForm.Return or InlineForm.Divide
                 or InlineForm.X87 or InlineForm.X87Control or InlineForm.Simd or InlineForm.String
                 or InlineForm.RepeatedString or InlineForm.Direction or InlineForm.PushSegment or InlineForm.LoadSegment
-                or InlineForm.PushFlags or InlineForm.PopFlags or InlineForm.InterruptFlag
+                or InlineForm.PushFlags or InlineForm.PopFlags or InlineForm.InterruptFlag or InlineForm.SystemEnter or InlineForm.SystemExit
             || (form is not (InlineForm.LoadAddress or InlineForm.Nothing) && HasMemory(i));
         return new InlineEffects(form, (i.RflagsRead & Status) != 0, writes, writes && all, memory);
     }
@@ -74,7 +74,7 @@ internal static class InlineForms
     {
         switch (i.Mnemonic)
         {
-            case Mnemonic.Nop or Mnemonic.Pause or Mnemonic.Endbr32:
+            case Mnemonic.Nop or Mnemonic.Pause or Mnemonic.Endbr32 or Mnemonic.Lfence or Mnemonic.Mfence or Mnemonic.Sfence:
                 return InlineForm.Nothing;
             case Mnemonic.Mov:
                 return IsSegmentLoad(i) ? InlineForm.LoadSegment : InlineForm.Move;
@@ -125,11 +125,18 @@ internal static class InlineForms
                 return InlineForm.Carry;
             case Mnemonic.Lahf or Mnemonic.Sahf:
                 return InlineForm.FlagsInAh;
-            case Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd or Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd:
+            case Mnemonic.Cmpxchg8b:
+                return InlineForm.CompareExchange8;
+            case Mnemonic.Sysenter:
+                return InlineForm.SystemEnter;
+            case Mnemonic.Sysexit when i.Code == Code.Sysexitd:
+                return InlineForm.SystemExit;
+            case Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd:
             case Mnemonic.Movsd when i.Code == Code.Movsd_m32_m32:
-                bool loadsOnly = i.Mnemonic is Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd;
-                bool repeated = i.HasRepPrefix || i.HasRepnePrefix;
-                return !IsPlainString(i) || (repeated && loadsOnly) ? InlineForm.Called : repeated ? InlineForm.RepeatedString : InlineForm.String;
+                return !IsPlainString(i) ? InlineForm.Called : IsRepeated(i) ? InlineForm.RepeatedString : InlineForm.String;
+            case Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd or Mnemonic.Scasb or Mnemonic.Scasw or Mnemonic.Scasd or Mnemonic.Cmpsb or Mnemonic.Cmpsw:
+            case Mnemonic.Cmpsd when i.Code == Code.Cmpsd_m32_m32:
+                return !IsPlainString(i) || IsRepeated(i) ? InlineForm.Called : InlineForm.String;
             case Mnemonic.Cld or Mnemonic.Std:
                 return InlineForm.Direction;
             case Mnemonic.Cli or Mnemonic.Sti:
@@ -173,6 +180,8 @@ internal static class InlineForms
 
     private static bool IsSegmentLoad(in Instruction i) =>
         i.Op0Kind == OpKind.Register && i.Op0Register is Register.ES or Register.DS or Register.FS or Register.GS;
+
+    private static bool IsRepeated(in Instruction i) => i.HasRepPrefix || i.HasRepnePrefix;
 
     /// <summary>Neither with 16-bit addresses nor from a segment with a base of its own.</summary>
     private static bool IsPlainString(in Instruction i)

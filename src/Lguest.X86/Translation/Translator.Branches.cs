@@ -103,6 +103,12 @@ internal sealed unsafe partial class Translator
                 WriteTarget(i);
                 WriteIndirect();
                 break;
+            case InlineForm.SystemEnter:
+                WriteSystemEnter();
+                break;
+            case InlineForm.SystemExit:
+                WriteSystemExit();
+                break;
             default:
                 WriteCallIndirect(i);
                 break;

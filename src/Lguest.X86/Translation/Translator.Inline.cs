@@ -75,6 +75,7 @@ internal sealed unsafe partial class Translator
             case InlineForm.BitTest: WriteBitTest(i); return false;
             case InlineForm.BitScan: WriteBitScan(i); return false;
             case InlineForm.CompareExchange: WriteCompareExchange(i); return false;
+            case InlineForm.CompareExchange8: WriteCompareExchange8(i); return false;
             case InlineForm.ExchangeAdd: WriteExchangeAdd(i); return false;
             case InlineForm.Carry: WriteCarry(i); return false;
             case InlineForm.FlagsInAh: WriteFlagsInAh(i); return false;
@@ -473,6 +474,18 @@ internal sealed unsafe partial class Translator
         BeforeWrite(GuestEax);
         hot.Move(HostRegister.Rax, GuestEax);
         hot.Instruction(size, size == 1 ? 0x0FB0 : 0x0FB1, (int)Map(i.Op1Register), to);
+        hot.Move(GuestEax, HostRegister.Rax);
+        flags.Produced(Needed);
+    }
+
+    private void WriteCompareExchange8(in Instruction i)
+    {
+        HostOperand to = Find(i, 8, true);
+        NativeIf(Needed);
+        BeforeWrite(GuestEax);
+        BeforeWrite(HostRegister.Rdx);
+        hot.Move(HostRegister.Rax, GuestEax);
+        hot.Instruction(4, 0x0FC7, 1, to);
         hot.Move(GuestEax, HostRegister.Rax);
         flags.Produced(Needed);
     }

@@ -142,15 +142,15 @@ internal sealed unsafe partial class Translator
             hot.Move(Temporary, HostBase);
             hot.ShiftRight(Temporary, 8);
             hot.ArithmeticImmediate(Alu.And, 4, Temporary, (SoftTlb.SystemEntries - 1) << 4);
-            hot.Arithmetic(Alu.Add, 8, Temporary, HostOperand.At(Context, ContextLayout.SystemTlb));
+            hot.Arithmetic(Alu.Add, 8, Temporary, HostOperand.At(Context, ContextLayout.SupervisorTlb));
             // An entry that holds nothing has an odd tag, which differs from addresses in page 0 by as little as a right one would.
-            hot.TestImmediate(1, HostOperand.At(Temporary, 0), 1);
+            hot.TestImmediate(1, HostOperand.At(Temporary, SoftTlb.SystemOffset), 1);
             byte* emptyEntry = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
-            hot.Arithmetic(Alu.Xor, 4, HostBase, HostOperand.At(Temporary, 0));
+            hot.Arithmetic(Alu.Xor, 4, HostBase, HostOperand.At(Temporary, SoftTlb.SystemOffset));
             hot.ArithmeticImmediate(Alu.Compare, 4, HostBase, PageSize - sizeof(ulong));
             byte* unknownPage = hot.JumpIf(HostCondition.Above, hot.Cursor);
-            hot.Arithmetic(Alu.Xor, 4, HostBase, HostOperand.At(Temporary, 0));
-            hot.Arithmetic(Alu.Add, 8, HostBase, HostOperand.At(Temporary, TlbEntry.AddendOffset));
+            hot.Arithmetic(Alu.Xor, 4, HostBase, HostOperand.At(Temporary, SoftTlb.SystemOffset));
+            hot.Arithmetic(Alu.Add, 8, HostBase, HostOperand.At(Temporary, SoftTlb.SystemOffset + TlbEntry.AddendOffset));
             hot.Load(HostBase, HostOperand.At(HostBase, 0), 8);
             hot.Arithmetic(Alu.Compare, 8, HostBase, HostOperand.At(LinearAddress, LoadedDescriptor.RawOffset));
             Emitter.Patch(emptyEntry, hot.Cursor);

@@ -1,4 +1,4 @@
-// String instructions. One turn of MOVS, STOS or LODS is a load and a store; a repeated MOVS or STOS that stays inside its pages is the
+// String instructions. One turn of any is a load, a store or a comparison; a repeated MOVS or STOS that stays inside its pages is the
 // host's own. Whatever crosses a page or goes downwards is the reference handler's, which works page by page.
 
 using Iced.Intel;
@@ -8,10 +8,6 @@ namespace Lguest.X86.Translation;
 internal sealed unsafe partial class Translator
 {
     private const int PageSize = 4096;
-
-    private static bool Loads(in Instruction i) => i.Mnemonic is not (Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd);
-
-    private static bool Stores(in Instruction i) => i.Mnemonic is not (Mnemonic.Lodsb or Mnemonic.Lodsw or Mnemonic.Lodsd);
 
     private void WriteDirection(in Instruction i)
     {
@@ -28,36 +24,45 @@ internal sealed unsafe partial class Translator
         WriteCallIf(HostCondition.NotEqual);
     }
 
-    /// <summary>One turn of MOVS, STOS or LODS. Upwards only: a set direction flag calls the reference handler.</summary>
+    /// <summary>One turn of a string instruction. Upwards only: a set direction flag calls the reference handler.</summary>
     private void WriteString(in Instruction i)
     {
         int size = i.MemorySize.GetSize();
-        bool loads = Loads(i);
-        bool stores = Stores(i);
+        bool compares = Effects.WritesFlags;
+        bool loads = Uses(i, OpKind.MemorySegESI);
+        bool finds = Uses(i, OpKind.MemoryESEDI);
         WriteCallIfDownwards();
         HostRegister value = GuestEax;
         if (loads)
         {
             HostOperand from = FindAt(HostRegister.Rsi, size, false);
-            value = stores ? Temporary : GuestEax;
-            if (!stores)
+            value = finds ? Temporary : GuestEax;
+            if (!finds)
             {
                 BeforeWrite(GuestEax);
             }
             hot.Instruction(size, size == 1 ? 0x8A : 0x8B, (int)value, from);
         }
-        if (stores)
+        if (finds)
         {
             if (loads)
             {
                 hot.Store(HostOperand.At(Context, ContextLayout.Spilled), value);
             }
-            HostOperand to = FindAt(HostRegister.Rdi, size, true);
+            HostOperand at = FindAt(HostRegister.Rdi, size, !compares);
             if (loads)
             {
                 hot.Load(value, HostOperand.At(Context, ContextLayout.Spilled));
             }
-            hot.Store(to, value, size);
+            if (compares)
+            {
+                hot.Arithmetic(Alu.Compare, size, value, at);
+                flags.Produced(Needed);
+            }
+            else
+            {
+                hot.Store(at, value, size);
+            }
             BeforeWrite(HostRegister.Rdi);
             hot.LoadAddress(HostRegister.Rdi, HostOperand.At(HostRegister.Rdi, size));
         }
@@ -68,6 +73,8 @@ internal sealed unsafe partial class Translator
         }
     }
 
+    private static bool Uses(in Instruction i, OpKind kind) => i.Op0Kind == kind || i.Op1Kind == kind;
+
     /// <summary>REP MOVS and REP STOS of at most a page.</summary>
     private void WriteRepeatedString(in Instruction i)
     {
@@ -75,7 +82,7 @@ internal sealed unsafe partial class Translator
         unsafe
         {
             int size = i.MemorySize.GetSize();
-            bool loads = Loads(i);
+            bool loads = Uses(i, OpKind.MemorySegESI);
             // The ways out below show the flags, even where nothing behind the instruction needs them.
             flags.BeforeWrite(HostRegister.Rcx);
             flags.BeforeWrite(HostRegister.Rsi);

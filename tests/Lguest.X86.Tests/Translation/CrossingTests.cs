@@ -182,7 +182,8 @@ public sealed class CrossingTests
         }
     }
 
-    private static string Describe(SystemMachine m, ProcessorExit exit)
+    /// <summary>All that a program may have left.</summary>
+    internal static string Describe(SystemMachine m, ProcessorExit exit)
     {
         var text = new StringBuilder($"{exit} ring {m.State.PrivilegeLevel} eip {m.State.Eip:x} eflags {m.State.Eflags & ~Eflags.Resume:x}");
         for (int i = 0; i < 8; i++)

@@ -72,6 +72,7 @@ public sealed class GoldenTests
             ("scan", a => a.bsf(eax, ecx)),
             ("byte order", a => a.bswap(eax)),
             ("compare and exchange", a => a.cmpxchg(__[ebx], ecx)),
+            ("compare and exchange eight bytes", a => a.cmpxchg8b(__[ebx])),
             ("exchange and add", a => a.xadd(__[ebx], ecx)),
         ],
         ["branches"] =
@@ -92,9 +93,12 @@ public sealed class GoldenTests
             ("push memory", a => a.push(__dword_ptr[ebx])),
             ("leave", a => a.leave()),
             ("one turn of MOVS", a => a.movsd()),
+            ("one turn of CMPS", a => a.cmpsb()),
             ("repeated STOS", a => a.rep.stosb()),
             ("push a segment register", a => a.push(ds)),
             ("load a segment register", a => a.mov(es, eax)),
+            ("into a kernel", a => a.sysenter()),
+            ("out of it", a => a.sysexit()),
             ("called", a => { a.cpuid(); a.mov(eax, ebx); }),
         ],
         ["numbers"] =
