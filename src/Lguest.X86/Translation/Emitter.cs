@@ -220,7 +220,17 @@ internal sealed unsafe class Emitter
 
     public void Store(in HostOperand to, HostRegister from, int size = 4) => Instruction(size, size == 1 ? 0x88 : 0x89, (int)from, to);
 
-    public void LoadAddress(HostRegister to, in HostOperand address, int size = 4) => Instruction(size, 0x8D, (int)to, address);
+    /// <summary>The address of memory, without changing flags.</summary>
+    public void LoadAddress(HostRegister to, in HostOperand address, int size = 4)
+    {
+        if (address == HostOperand.At(address.Base, 0) && address.Base != HostRegister.None)
+        {
+            // Which costs the host no time at all.
+            Move(to, address.Base, size);
+            return;
+        }
+        Instruction(size, 0x8D, (int)to, address);
+    }
 
     /// <summary>to = to op from, all sizes.</summary>
     public void Arithmetic(Alu operation, int size, HostRegister to, in HostOperand from) =>

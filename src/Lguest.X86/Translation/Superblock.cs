@@ -19,7 +19,7 @@ internal sealed unsafe class Superblock
     private const int MaximumBlocks = 24;
 
     /// <summary>How often a loop is written.</summary>
-    private const int MaximumTurns = 4;
+    private const int MaximumTurns = 8;
 
     private readonly Block*[] blocks = new Block*[MaximumBlocks];
     private readonly int[] starts = new int[MaximumBlocks + 1];

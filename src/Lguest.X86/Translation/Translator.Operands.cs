@@ -132,20 +132,19 @@ internal sealed unsafe partial class Translator
             if (run.IsFound)
             {
                 hot.Load(HostBase, found, 8);
+                return HostOperand.At(HostBase, offset);
             }
-            else
-            {
-                flags.BeforeClobber();
-                byte* retry = hot.Cursor;
-                hot.LoadAddress(LinearAddress, address with { Displacement = address.Displacement - offset });
-                int record = WriteProbe(retry, run.High - run.Low, run.Writes, CodeExit.RunMiss);
-                records[record].Offset = (ushort)offset;
-                records[record].Writes = write;
-                hot.LoadAddress(HostBase, HostOperand.At(HostBase, LinearAddress), 8);
-                hot.Store(found, HostBase, 8);
-                run.IsFound = true;
-            }
-            return HostOperand.At(HostBase, offset);
+            flags.BeforeClobber();
+            byte* retry = hot.Cursor;
+            hot.LoadAddress(LinearAddress, address with { Displacement = address.Displacement - offset });
+            int record = WriteProbe(retry, run.High - run.Low, run.Writes, CodeExit.RunMiss);
+            records[record].Offset = (ushort)offset;
+            records[record].Writes = write;
+            // The operand itself does not wait for the sum.
+            hot.LoadAddress(Temporary, HostOperand.At(HostBase, LinearAddress), 8);
+            hot.Store(found, Temporary, 8);
+            run.IsFound = true;
+            return HostOperand.At(HostBase, LinearAddress, 0, offset);
         }
     }
 
