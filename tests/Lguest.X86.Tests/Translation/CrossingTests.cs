@@ -2,10 +2,8 @@
 // system calls, and its kernel changes one word at each: of the gate, of a descriptor, of the task's stack, of the frame that it returns
 // by. Mostly it puts back what was there. Nobody may see a difference to one instruction at a time.
 
-using System.Text;
 using Iced.Intel;
 using Lguest.X86.State;
-using Lguest.X86.Tests.Differential;
 using Lguest.X86.Tests.SystemLevel;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -17,8 +15,6 @@ public sealed class CrossingTests
     private const byte SystemCall = 0x80;
     private const byte OtherCall = 0x81;
     private const int Calls = 60;
-    private const int Rounds = 120;
-    private const int MostInstructions = 10_000;
     private const uint Kernel = 0x1_8000;
     private const uint Changes = 0x3_0000;
     private const uint Selectors = 0x3_8000;
@@ -29,17 +25,8 @@ public sealed class CrossingTests
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
-    public void SystemCallsDoWhatTheReferencePathDoes(int ring)
-    {
-        Random random = TestSettings.RandomFor($"ring {ring}");
-        for (int round = TestSettings.RoundsOf(Rounds); round > 0; round--)
-        {
-            int seed = random.Next();
-            string expected = Run(Engine.Reference, ring, seed);
-            string actual = Run(Engine.Blocks, ring, seed);
-            Assert.Equal($"{TestSettings.Description}, round {round}: {expected}", $"{TestSettings.Description}, round {round}: {actual}");
-        }
-    }
+    public void SystemCallsDoWhatTheReferencePathDoes(int ring) =>
+        ReferenceComparison.Compare($"ring {ring}", (engine, seed) => Run(engine, ring, seed));
 
     /// <summary>An interrupt that waited while the kernel forbade it comes with the return that allows it.</summary>
     [Fact]
@@ -128,11 +115,7 @@ public sealed class CrossingTests
             a.@int(SystemMachine.Done);
         });
         m.State.Eip = SystemMachine.Code;
-        // Some changes make a loop of which nobody sees the end.
-        m.Processor.StopAt(MostInstructions);
-        m.Processor.StopReached = m.Processor.RequestReturn;
-        ProcessorExit exit = m.Processor.Run();
-        return exit.Kind == ExitKind.Requested ? "endless" : Describe(m, exit);
+        return ReferenceComparison.RunAndDescribe(m);
     }
 
     /// <summary>What the kernel writes at each call: an address and a word.</summary>
@@ -180,25 +163,5 @@ public sealed class CrossingTests
             m.Memory.Write(Changes + (i * 8), place);
             m.Memory.Write(Changes + (i * 8) + 4, value);
         }
-    }
-
-    /// <summary>All that a program may have left.</summary>
-    internal static string Describe(SystemMachine m, ProcessorExit exit)
-    {
-        var text = new StringBuilder($"{exit} ring {m.State.PrivilegeLevel} eip {m.State.Eip:x} eflags {m.State.Eflags & ~Eflags.Resume:x}");
-        for (int i = 0; i < 8; i++)
-        {
-            text.Append($" {m.State.General[i]:x}");
-        }
-        for (int i = 0; i < 6; i++)
-        {
-            ref Segment segment = ref m.State.Segments[i];
-            text.Append($" {segment.Selector:x}:{segment.Base:x}:{segment.Limit:x}:{segment.Attributes:x}");
-        }
-        // Not the page tables: a block is decoded as a whole, and marks pages that one instruction at a time may never get to.
-        byte[] memory = new byte[0x9_0000];
-        m.Memory.Read(0, memory);
-        memory.AsSpan((int)SystemMachine.Directory..(int)SystemMachine.Handlers).Clear();
-        return text.Append($" memory {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(memory), 0, 8)}").ToString();
     }
 }

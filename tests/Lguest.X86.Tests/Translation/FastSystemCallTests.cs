@@ -5,7 +5,6 @@
 
 using Iced.Intel;
 using Lguest.X86.State;
-using Lguest.X86.Tests.Differential;
 using Lguest.X86.Tests.SystemLevel;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -15,8 +14,6 @@ namespace Lguest.X86.Tests.Translation;
 public sealed class FastSystemCallTests
 {
     private const int Calls = 80;
-    private const int Rounds = 120;
-    private const int MostInstructions = 20_000;
     // Not in the same place of the jump cache as the program.
     private const uint Kernel = 0x1_8100;
     private const uint Changes = 0x3_0000;
@@ -39,17 +36,7 @@ public sealed class FastSystemCallTests
     }
 
     [Fact]
-    public void TheyDoWhatTheReferencePathDoes()
-    {
-        Random random = TestSettings.RandomFor("fast system calls");
-        for (int round = TestSettings.RoundsOf(Rounds); round > 0; round--)
-        {
-            int seed = random.Next();
-            string expected = Run(Engine.Reference, seed);
-            string actual = Run(Engine.Blocks, seed);
-            Assert.Equal($"{TestSettings.Description}, round {round}: {expected}", $"{TestSettings.Description}, round {round}: {actual}");
-        }
-    }
+    public void TheyDoWhatTheReferencePathDoes() => ReferenceComparison.Compare("fast system calls", Run);
 
     /// <summary>An interrupt that waited while the kernel forbade it comes with the STI before the return.</summary>
     [Fact]
@@ -157,11 +144,7 @@ public sealed class FastSystemCallTests
             a.sysenter();
         });
         m.State.Eip = SystemMachine.Code;
-        // Some changes make a loop of which nobody sees the end.
-        m.Processor.StopAt(MostInstructions);
-        m.Processor.StopReached = m.Processor.RequestReturn;
-        ProcessorExit exit = m.Processor.Run();
-        return exit.Kind == ExitKind.Requested ? "endless" : CrossingTests.Describe(m, exit);
+        return ReferenceComparison.RunAndDescribe(m);
     }
 
     /// <summary>The kernel: ECX and EDX say where to go on. It writes a register, does its deeds, and counts the calls.</summary>
