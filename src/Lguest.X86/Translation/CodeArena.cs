@@ -156,6 +156,7 @@ internal sealed unsafe class CodeArena : IDisposable
         {
             uint begin = stream.Next;
             uint length = (uint)(stream.Emitter.Cursor - stream.Start) - begin;
+            System.Diagnostics.Debug.Assert(length <= LargestBlock, "A translation fits its room.");
             // A block without exits would begin where the next one does, and the ring would seem full.
             stream.Next = stream.Ring.Behind(begin, Math.Max(length, 1));
             return begin;

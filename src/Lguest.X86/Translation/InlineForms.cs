@@ -12,7 +12,7 @@ internal enum InlineForm : byte
 {
     /// <summary>Not in place: an exit to the reference handler.</summary>
     Called,
-    Nothing, Move, MoveExtended, LoadAddress, Exchange,
+    Nothing, Fence, Move, MoveExtended, LoadAddress, Exchange,
     Arithmetic, Test, Increment, Negate, Complement, Shift, ShiftDouble, Multiply, MultiplyWide, Divide,
     SignIntoEdx, SignExtendAccumulator, SwapBytes, BitTest, BitScan, CompareExchange, CompareExchange8, ExchangeAdd, Carry, FlagsInAh, String, RepeatedString, Direction, PushSegment, LoadSegment,
     SetCondition, ConditionalMove, Push, Pop, Leave, PushFlags, PopFlags, InterruptFlag,
@@ -74,8 +74,10 @@ internal static class InlineForms
     {
         switch (i.Mnemonic)
         {
-            case Mnemonic.Nop or Mnemonic.Pause or Mnemonic.Endbr32 or Mnemonic.Lfence or Mnemonic.Mfence or Mnemonic.Sfence:
+            case Mnemonic.Nop or Mnemonic.Pause or Mnemonic.Endbr32:
                 return InlineForm.Nothing;
+            case Mnemonic.Lfence or Mnemonic.Mfence or Mnemonic.Sfence:
+                return InlineForm.Fence;
             case Mnemonic.Mov:
                 return IsSegmentLoad(i) ? InlineForm.LoadSegment : InlineForm.Move;
             case Mnemonic.Pop when i.StackPointerIncrement == 4 && IsSegmentLoad(i):

@@ -55,6 +55,7 @@ internal sealed unsafe partial class Translator
         switch (Effects.Form)
         {
             case InlineForm.Nothing: return false;
+            case InlineForm.Fence: WriteFence(i); return false;
             case InlineForm.Move: WriteMove(i); return false;
             case InlineForm.MoveExtended: WriteMoveExtended(i); return false;
             case InlineForm.LoadAddress: WriteLoadAddress(i); return false;
@@ -106,6 +107,14 @@ internal sealed unsafe partial class Translator
     private static int Size(in Instruction i, int index = 0) => Processor.OperandSize(i, index);
 
     private bool Needed => neededAfter[current];
+
+    /// <summary>The host's own: in a page that Guests share, somebody else looks.</summary>
+    private void WriteFence(in Instruction i)
+    {
+        hot.Byte(0x0F);
+        hot.Byte(0xAE);
+        hot.Byte(i.Mnemonic switch { Mnemonic.Lfence => 0xE8, Mnemonic.Mfence => 0xF0, _ => 0xF8 });
+    }
 
     private void WriteMove(in Instruction i)
     {

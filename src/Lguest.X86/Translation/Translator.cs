@@ -35,7 +35,7 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <summary>More exits than one translation can have.</summary>
     private const int RecordsOfBlock = 1024;
 
-    // The longest code of a block is that of 64 MOVS, some 9 KiB, the most exits have 64 loads of segment registers, 250. As long as no more
+    // The longest code of a block is that of 64 pushes from FS, some 9 KiB, the most exits have 64 loads of segment registers, 250. As long as no more
     // than this is used there is room for two: the block that comes next, and one behind it to which it leads without a jump.
     private const int BytesBeforeLastBlocks = 12 * 1024;
     private const int RecordsBeforeLastBlocks = 480;

@@ -33,6 +33,7 @@ public sealed class FastSystemCallTests
         ClearAlignmentCheck = 2,
         UseX87 = 4,
         StoreEnvironment = 8,
+        LoadCr3 = 16,
     }
 
     [Fact]
@@ -108,6 +109,66 @@ public sealed class FastSystemCallTests
         Assert.Equal((Vector.PageFault, secret, (uint)Calls - 1), (vector, m.State.Cr2, m.Memory.Read<uint>(secret)));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void OnlyRing0Leaves(int ring)
+    {
+        using var m = new SystemMachine(paging: true);
+        m.State.SysenterCs = SystemMachine.Free;
+        m.Enter(ring);
+        Assert.Equal(Vector.GeneralProtection, m.Run(static a => a.sysexit()));
+        Assert.Equal((0u, SystemMachine.Code), (m.Frame(0), m.Frame(1)));
+    }
+
+    [Fact]
+    public void AProgramThatIsNotThereFaultsInItsOwnRing()
+    {
+        const uint away = 0x4_0000;
+        using var m = new SystemMachine(paging: true);
+        m.Map(away, away, SystemMachine.Writable | SystemMachine.User);
+        m.State.SysenterCs = SystemMachine.Code0;
+        byte vector = m.Run(static a =>
+        {
+            a.mov(edx, away);
+            a.mov(ecx, SystemMachine.Stack);
+            a.sysexit();
+        });
+        Assert.Equal((Vector.PageFault, away), (vector, m.State.Cr2));
+        Assert.Equal((4u, away, SystemMachine.Code0 + 19u), (m.Frame(0), m.Frame(1), m.Frame(2)));
+    }
+
+    [Fact]
+    public void AKernelThatReturnsToAProgramsAddressIsNotTheProgram()
+    {
+        // The program's CALL pushes its return address; its kernel, on the same stack, makes a RET of it: that leads there in ring 0.
+        using var m = new SystemMachine(paging: true);
+        m.State.SysenterCs = SystemMachine.Free;
+        m.State.SysenterEip = Kernel;
+        m.Assemble(Kernel, static a =>
+        {
+            a.mov(esp, ebp);
+            a.ret();
+        });
+        m.Enter(3);
+        byte vector = m.Run(static a =>
+        {
+            Label called = a.CreateLabel();
+            Label again = a.CreateLabel();
+            a.mov(esi, Calls);
+            a.Label(ref again);
+            a.call(called);
+            a.mov(edi, cs);
+            a.dec(esi);
+            a.jnz(again);
+            a.hlt();
+            a.Label(ref called);
+            a.mov(ebp, esp);
+            a.sysenter();
+        });
+        Assert.Equal((SystemMachine.Done, (uint)SystemMachine.Free, 0u), (vector, m[Register32.Edi], m[Register32.Esi]));
+    }
+
     private static string Run(Engine engine, int seed)
     {
         var random = new Random(seed);
@@ -173,6 +234,7 @@ public sealed class FastSystemCallTests
             (Deeds.ClearAlignmentCheck, a => { a.pushfd(); a.and(__dword_ptr[esp], unchecked((int)~Eflags.AlignmentCheck)); a.popfd(); }),
             (Deeds.UseX87, a => { a.fld1(); a.fstp(__dword_ptr[Numbers + 8]); }),
             (Deeds.StoreEnvironment, a => { a.fnstenv(__dword_ptr[edi]); a.add(edi, 28); }),
+            (Deeds.LoadCr3, a => { a.mov(eax, cr3); a.mov(cr3, eax); }),
         })
         {
             Label not = a.CreateLabel();
@@ -211,6 +273,7 @@ public sealed class FastSystemCallTests
                 1 => Deeds.StoreEnvironment,
                 2 when random.Next(8) == 0 => Deeds.SetAlignmentCheck,
                 3 => Deeds.ClearAlignmentCheck,
+                4 => Deeds.LoadCr3,
                 _ => Deeds.None,
             };
             m.Memory.Write(Changes + (i * BytesOfChange), register);

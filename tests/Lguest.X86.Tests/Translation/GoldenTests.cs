@@ -29,6 +29,7 @@ public sealed class GoldenTests
             ("effective address", a => a.lea(eax, __[eax + eax * 4 + 7])),
             ("thread-local load", a => a.mov(eax, __dword_ptr.gs[0x10])),
             ("exchange with memory", a => a.xchg(__[ebx], eax)),
+            ("fences", a => { a.mfence(); a.sfence(); a.lfence(); }),
             ("conditional move", a => { a.cmp(eax, ebx); a.cmovl(ecx, edx); }),
         ],
         ["arithmetic"] =
