@@ -5,9 +5,9 @@
 // other. The host's stack below the frame of Enter is thus a *return stack*.
 //
 // It is never trusted beyond one stay in translated code: whenever C# is entered, which alone can change mappings and code, all of it is
-// forgotten; and what changes the ring or the mode in place forgets it, too. When more RETs come than CALLs, its lowest place leads to the ordinary way; when more CALLs come, it is forgotten, too.
-// Functions that call the next one twice, each of them, make a tree of calls in which nobody ever goes back by a jump, so behind a CALL
-// attention is asked for as at any indirect branch.
+// forgotten; and what changes the ring or the mode in place forgets it, too. When more RETs come than CALLs, its lowest place leads to the
+// ordinary way; when more CALLs come, it is forgotten, too. Functions that call the next one twice, each of them, make a tree of calls in
+// which nobody ever goes back by a jump, so behind a CALL attention is asked for as at any indirect branch.
 
 using Iced.Intel;
 

@@ -2,8 +2,8 @@
 
 using Iced.Intel;
 using Lguest.X86.State;
-using Lguest.X86.Translation;
 using Lguest.X86.Tests.Translation;
+using Lguest.X86.Translation;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Lguest.X86.Tests.SystemLevel;
