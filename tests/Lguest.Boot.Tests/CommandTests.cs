@@ -32,6 +32,17 @@ public class CommandTests
         Assert.Contains("3000 /tmp/lines", output);
     }
 
+    /// <summary>What the user adds to the command line counts, at a serial port and at the virtio console.</summary>
+    [Theory]
+    [InlineData("/dev/ttyS0")]
+    [InlineData("/dev/hvc0", "--cmdline", "console=hvc0")]
+    public async Task DebiansShellIsAtTheConsoleThatWasAskedFor(string console, params string[] options)
+    {
+        (int status, string output, string errors) = await PipedProcess.RunAsync(Command, ["debian", .. options], "echo at $(tty); poweroff -f\n");
+        Assert.Equal((0, ""), (status, errors));
+        Assert.Matches($"(?m)^at {console}\r?$", output);
+    }
+
     [Fact]
     public async Task AtATerminalTheShellAnswersAndTheTerminalComesBack()
     {
