@@ -30,7 +30,9 @@ internal sealed partial class PseudoTerminal : IDisposable
         string terminal = Encoding.ASCII.GetString(name).TrimEnd('\0');
 
         FirstAttributes = Attributes;
-        Process = Process.Start(new ProcessStartInfo("setsid", ["sh", "-c", "exec \"$@\" <>\"$0\" >&0 2>&1", terminal, .. command])
+        // A shell lets what it starts in the background ignore two signals of the keyboard. A terminal's programs do not.
+        string[] session = ["--default-signal=INT,QUIT", "setsid", "sh", "-c", "exec \"$@\" <>\"$0\" >&0 2>&1", terminal];
+        Process = Process.Start(new ProcessStartInfo("env", [.. session, .. command])
         {
             Environment = { ["TERM"] = "xterm" },
         })!;
