@@ -138,35 +138,51 @@ public sealed class FastSystemCallTests
         Assert.Equal((4u, away, SystemMachine.Code0 + 19u), (m.Frame(0), m.Frame(1), m.Frame(2)));
     }
 
+    /// <summary>A kernel's CALL that is still open when it leaves for a program is no way back in for the program's RET.</summary>
     [Fact]
-    public void AKernelThatReturnsToAProgramsAddressIsNotTheProgram()
+    public void AProgramDoesNotReturnIntoItsKernel()
     {
-        // The program's CALL pushes its return address; its kernel, on the same stack, makes a RET of it: that leads there in ring 0.
+        const uint behindCall = Kernel + 5;
         using var m = new SystemMachine(paging: true);
+        m.Map(Kernel, Kernel, SystemMachine.Present | SystemMachine.Writable);
         m.State.SysenterCs = SystemMachine.Free;
+        m.State.SysenterEsp = SystemMachine.Stack0;
         m.State.SysenterEip = Kernel;
         m.Assemble(Kernel, static a =>
         {
-            a.mov(esp, ebp);
-            a.ret();
-        });
-        m.Enter(3);
-        byte vector = m.Run(static a =>
-        {
-            Label called = a.CreateLabel();
             Label again = a.CreateLabel();
-            a.mov(esi, Calls);
+            Label called = a.CreateLabel();
+            Label leave = a.CreateLabel();
             a.Label(ref again);
             a.call(called);
-            a.mov(edi, cs);
-            a.dec(esi);
-            a.jnz(again);
-            a.hlt();
+            a.inc(edi);
+            a.jmp(again);
             a.Label(ref called);
-            a.mov(ebp, esp);
+            a.xor(esi, 1);
+            a.jz(leave);
+            a.ret();
+            a.Label(ref leave);
+            a.mov(ecx, ebx);
+            a.add(ebx, 4);
+            a.mov(edx, SystemMachine.Code);
+            a.sysexit();
+        });
+        m.Assemble(SystemMachine.Code, static a =>
+        {
+            a.ret();
             a.sysenter();
         });
-        Assert.Equal((SystemMachine.Done, (uint)SystemMachine.Free, 0u), (vector, m[Register32.Edi], m[Register32.Esi]));
+        // Where the program returns to: mostly to its own SYSENTER.
+        for (uint i = 0; i <= Calls; i++)
+        {
+            m.Memory.Write(Changes + (i * 4), i < Calls ? SystemMachine.Code + 1 : behindCall);
+        }
+        m[Register32.Ebx] = Changes;
+        m[Register32.Esi] = 0;
+        m[Register32.Edi] = 0;
+        m.State.Eip = Kernel;
+        Assert.Equal((Vector.PageFault, behindCall, (uint)Calls + 1), (m.Continue(), m.State.Cr2, m[Register32.Edi]));
+        Assert.Equal((5u, behindCall, SystemMachine.Free + 19u), (m.Frame(0), m.Frame(1), m.Frame(2)));
     }
 
     private static string Run(Engine engine, int seed)
