@@ -130,7 +130,7 @@ public sealed unsafe partial class Processor
                             TlbEntry* found = Entry(currentTlb.Data, operand);
                             if ((record.ProbeWrites ? found->WriteTag : found->ReadTag) == (operand & PageMask))
                             {
-                                entry = record.Retry;
+                                entry = Behind(record.BehindAtRetry, record.Retry);
                                 continue;
                             }
                         }
@@ -155,7 +155,7 @@ public sealed unsafe partial class Processor
                         LeaveAt(record.Block, record.Instruction);
                         return TranslatedEnd.Leave;
                     case CodeExit.Float when TryBringFloatIn(code, record.Units):
-                        entry = record.Retry;
+                        entry = Behind(record.BehindAtRetry, record.Retry);
                         continue;
                 }
                 UnpackFlags();
@@ -174,8 +174,19 @@ public sealed unsafe partial class Processor
                     return TranslatedEnd.Interpret;
                 }
                 context->FlagsWord = PackFlags(state->Flags.Value);
-                entry = record.Next;
+                entry = Behind(record.BehindAtNext, record.Next);
             }
+        }
+    }
+
+    /// <summary>The way back into the middle of a superblock, where R9 is not ESP.</summary>
+    private nint Behind(int bytes, nint entry)
+    {
+        // SAFETY: the state is the processor's own.
+        unsafe
+        {
+            state->General[Esp] -= (uint)bytes;
+            return entry;
         }
     }
 

@@ -48,6 +48,19 @@ internal struct ExecuteEntry
 }
 // :*
 
+/// <summary>The page that the stack is in: what is found by way of the stack pointer asks here first.</summary>
+internal unsafe struct StackEntry
+{
+    /// <summary>Linear page address, or more than there are addresses.</summary>
+    public ulong Page;
+
+    /// <summary>Where the page is in the host's memory.</summary>
+    public byte* HostPage;
+
+    /// <summary>Where <see cref="HostPage"/> is, for code that is written without a compiler.</summary>
+    public const int HostPageOffset = 8;
+}
+
 /// <summary>The translations that the processor remembers for one directory and one kind of privilege.</summary>
 internal sealed unsafe class SoftTlb
 {
@@ -56,6 +69,7 @@ internal sealed unsafe class SoftTlb
     public const int SystemEntries = 16;
     public const int VictimEntries = 256;
     private const uint Invalid = 1;
+    private const ulong NoStack = ulong.MaxValue;
     public const int DataBytes = Entries * 16;
 
     /// <summary>Where the pages of descriptors are, from the data TLB on.</summary>
@@ -63,6 +77,9 @@ internal sealed unsafe class SoftTlb
 
     /// <summary>Where the victims are, from there, too.</summary>
     public const int VictimOffset = SystemOffset + (SystemEntries * 16);
+
+    /// <summary>Where the page of the stack is.</summary>
+    public const int StackOffset = VictimOffset + (VictimEntries * 16);
 
     public readonly TlbEntry* Data;
     public readonly ExecuteEntry* Execute;
@@ -79,6 +96,9 @@ internal sealed unsafe class SoftTlb
     /// </summary>
     public readonly TlbEntry* Victims;
 
+    /// <summary>The page that the stack pointer led to last, if it may be written without notice.</summary>
+    public readonly StackEntry* Stack;
+
     // Numbers of the entries that hold what is not global, in the order in which they were filled; those of the instruction TLB lie
     // behind those of the data TLB.
     private readonly ushort[] local = new ushort[Entries];
@@ -90,10 +110,11 @@ internal sealed unsafe class SoftTlb
         Execute = (ExecuteEntry*)(memory + DataBytes);
         System = (TlbEntry*)(memory + SystemOffset);
         Victims = System + SystemEntries;
+        Stack = (StackEntry*)(Victims + VictimEntries);
         Flush();
     }
 
-    public static int Bytes => VictimOffset + (VictimEntries * sizeof(TlbEntry));
+    public static int Bytes => StackOffset + sizeof(StackEntry);
 
     public void Flush()
     {
@@ -146,6 +167,7 @@ internal sealed unsafe class SoftTlb
             }
             // Both lie side by side.
             new Span<uint>(System, (SystemEntries + VictimEntries) * sizeof(TlbEntry) / sizeof(uint)).Fill(Invalid);
+            Stack->Page = NoStack;
         }
         locals = 0;
     }
@@ -163,6 +185,7 @@ internal sealed unsafe class SoftTlb
             TlbEntry* victim = Victims + ((linear >> 12) % VictimEntries);
             victim->ReadTag = Invalid;
             victim->WriteTag = Invalid;
+            Stack->Page = NoStack;
         }
     }
 
@@ -189,6 +212,7 @@ internal sealed unsafe class SoftTlb
         {
             ProtectHostPage(new Span<TlbEntry>(Data, Entries), page);
             ProtectHostPage(new Span<TlbEntry>(Victims, VictimEntries), page);
+            Stack->Page = NoStack;
         }
     }
 

@@ -58,6 +58,9 @@ internal sealed unsafe class Emitter
     /// <summary>Where the next byte goes.</summary>
     public byte* Cursor { get; set; }
 
+    /// <summary>Registers, by the bit of their number, that instructions have named other than in addresses since this was set; after a call all.</summary>
+    public uint Used { get; set; }
+
     public void Byte(int value)
     {
         // SAFETY: the translator reserves room for the largest block before it begins one; so in all methods here.
@@ -127,7 +130,11 @@ internal sealed unsafe class Emitter
         }
         Byte(opcode);
         ModRm(reg, rm);
+        NoteUse((HostRegister)reg);
+        NoteUse(rm.Register);
     }
+
+    private void NoteUse(HostRegister register) => Used |= register == HostRegister.None ? 0 : 1u << (int)register;
 
     private void Rex(int size, int reg, in HostOperand rm)
     {
@@ -200,11 +207,13 @@ internal sealed unsafe class Emitter
         }
         Byte(0xB8 | ((int)to & 7));
         DoubleWord((int)value);
+        NoteUse(to);
     }
 
     /// <summary>Returns where the eight bytes of the value are.</summary>
     public byte* MoveImmediate64(HostRegister to, long value)
     {
+        NoteUse(to);
         Byte(0x48 | ((int)to >> 3));
         Byte(0xB8 | ((int)to & 7));
         // SAFETY: the address is only kept.
@@ -278,6 +287,13 @@ internal sealed unsafe class Emitter
         Immediate(size, value);
     }
 
+    /// <summary>A bit of a register into the carry flag.</summary>
+    public void BitTest(HostRegister register, int bit)
+    {
+        Instruction(4, 0x0FBA, 4, register);
+        Byte(bit);
+    }
+
     /// <summary>A shift or rotate by its number in the encoding.</summary>
     public void Shift(int operation, HostRegister register, int count)
     {
@@ -306,6 +322,7 @@ internal sealed unsafe class Emitter
         // SAFETY: as in Jump.
         unsafe
         {
+            Used = uint.MaxValue;
             Byte(0xE8);
             return Distance(target);
         }

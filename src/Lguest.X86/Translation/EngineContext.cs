@@ -89,7 +89,7 @@ internal struct RunAddresses
 }
 
 /// <summary>Floating-point units of the host that hold the Guest's values.</summary>
-internal enum FloatUnits
+internal enum FloatUnits : byte
 {
     None,
 

@@ -76,6 +76,9 @@ internal unsafe struct ExitRecord
     /// <summary>Links: the code there takes the flags saved rather than native.</summary>
     public bool FlagsSaved;
 
+    /// <summary>How far behind ESP the code that tries again, and that behind the instruction, expect R9 to be.</summary>
+    public short BehindAtRetry, BehindAtNext;
+
     /// <summary>The block that was left.</summary>
     public Block* Block;
 

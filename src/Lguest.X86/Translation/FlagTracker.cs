@@ -37,7 +37,9 @@ internal enum ReplayKind : byte
 /// <param name="Right">Register of the second operand, or None for the immediate.</param>
 /// <param name="Immediate">Immediate operand.</param>
 /// <param name="Size">Operand size in bytes: 1 or 4; results are of 4.</param>
-internal readonly record struct FlagSource(ReplayKind Kind, HostRegister Left, HostRegister Right = HostRegister.None, int Immediate = 0, int Size = 4);
+/// <param name="Distance">Additions and subtractions of an immediate: the result is this much more than the register holds.</param>
+internal readonly record struct FlagSource(
+    ReplayKind Kind, HostRegister Left, HostRegister Right = HostRegister.None, int Immediate = 0, int Size = 4, int Distance = 0);
 
 /// <summary>Follows the Guest's flags through a block.</summary>
 internal sealed class FlagTracker(Emitter hot)
@@ -79,6 +81,20 @@ internal sealed class FlagTracker(Emitter hot)
         }
     }
 
+    /// <summary>Brings the carry flag into the host's register, for an instruction that gives all others new values.</summary>
+    public void EnsureCarry()
+    {
+        if ((Places & (FlagPlaces.Native | FlagPlaces.Saved)) == FlagPlaces.Saved)
+        {
+            // The lowest bit of AH.
+            hot.BitTest(HostRegister.Rax, 8);
+        }
+        else
+        {
+            EnsureNative();
+        }
+    }
+
     /// <summary>Brings the flags into RAX.</summary>
     public void EnsureSaved()
     {
@@ -109,6 +125,13 @@ internal sealed class FlagTracker(Emitter hot)
     {
         source = how;
         Places = !needed ? FlagPlaces.Dead : FlagPlaces.Native | (how.Kind == ReplayKind.None ? 0 : FlagPlaces.Replay);
+    }
+
+    /// <summary>All flags have new values, which nobody has seen yet.</summary>
+    public void ProducedLater(bool needed, FlagSource how)
+    {
+        source = how;
+        Places = needed ? FlagPlaces.Replay : FlagPlaces.Dead;
     }
 
     /// <summary>
@@ -154,7 +177,7 @@ internal sealed class FlagTracker(Emitter hot)
         switch (source.Kind)
         {
             case ReplayKind.Add when source.Right == HostRegister.None:
-                emitter.LoadAddress(temporary, HostOperand.At(source.Left, unchecked(-source.Immediate)));
+                emitter.LoadAddress(temporary, HostOperand.At(source.Left, unchecked(source.Distance - source.Immediate)));
                 emitter.ArithmeticImmediate(Alu.Add, 4, temporary, source.Immediate);
                 break;
             case ReplayKind.Add:
@@ -163,7 +186,7 @@ internal sealed class FlagTracker(Emitter hot)
                 emitter.Arithmetic(Alu.Add, 4, temporary, source.Right);
                 break;
             case ReplayKind.Subtract when source.Right == HostRegister.None:
-                emitter.LoadAddress(temporary, HostOperand.At(source.Left, source.Immediate));
+                emitter.LoadAddress(temporary, HostOperand.At(source.Left, unchecked(source.Distance + source.Immediate)));
                 emitter.ArithmeticImmediate(Alu.Subtract, 4, temporary, source.Immediate);
                 break;
             case ReplayKind.Subtract:

@@ -27,8 +27,14 @@ internal struct SharedRun
     /// <summary>Accesses planned.</summary>
     public int Uses;
 
-    /// <summary>The code written so far has found it, and its host address is in its word of the context.</summary>
+    /// <summary>Other things are done between two accesses, so that its host address had better be kept in its word of the context.</summary>
+    public bool WantsWord;
+
+    /// <summary>The code written so far has found it.</summary>
     public bool IsFound;
+
+    /// <summary>And its host address is in the word.</summary>
+    public bool IsKept;
 }
 
 /// <summary>Finds the runs of a block, in one object for all blocks.</summary>
@@ -43,6 +49,7 @@ internal sealed class SharedRuns
     private const int Registers = 8;
     private const int MostSums = 32;
     private const int NoBase = -1;
+    private const int None = -1;
 
     private readonly InstructionInfoFactory registerUse = new();
     private readonly SharedRun[] runs = new SharedRun[Limit];
@@ -52,6 +59,7 @@ internal sealed class SharedRuns
     private int runCount;
     private int sumCount;
     private int nextOrigin;
+    private int lastRun;
 
     /// <summary>A linear address: a distance from an origin.</summary>
     private record struct Place(int Origin, int Distance);
@@ -68,6 +76,7 @@ internal sealed class SharedRuns
         runCount = 0;
         sumCount = 0;
         nextOrigin = 0;
+        lastRun = None;
     }
 
     /// <summary>Finds the runs of a block.</summary>
@@ -85,10 +94,12 @@ internal sealed class SharedRuns
             if (effects[i].Form == InlineForm.Called)
             {
                 ForgetRegisters();
+                lastRun = None;
                 continue;
             }
             NoteAccesses(i, in instruction, effects[i].Form);
             Follow(in instruction, effects[i].Form);
+            lastRun = LeavesScratchAlone(effects[i].Form) ? lastRun : None;
         }
     }
 
@@ -163,6 +174,10 @@ internal sealed class SharedRuns
                 or Mnemonic.Mul or Mnemonic.Imul or Mnemonic.Div or Mnemonic.Idiv);
             Note(place, i.MemorySize.GetSize(), writes || form == InlineForm.Exchange);
         }
+        else if (InlineForms.HasMemory(i))
+        {
+            lastRun = None;
+        }
         if (form is InlineForm.Push or InlineForm.PushFlags or InlineForm.Call or InlineForm.CallIndirect)
         {
             Place stack = registers[(int)Register32.Esp];
@@ -172,11 +187,22 @@ internal sealed class SharedRuns
 
     private void Note(Place place, int size, bool writes)
     {
+        int run = RunWith(place, size, writes);
+        if (run >= 0 && run != lastRun)
+        {
+            runs[run].WantsWord |= runs[run].Uses > 1;
+        }
+        lastRun = run;
+    }
+
+    /// <summary>Adds an access to a run, maybe a new one; -1 if no run can take it.</summary>
+    private int RunWith(Place place, int size, bool writes)
+    {
         // Distances are the Guest's numbers: a sum that wraps would make neighbours of bytes that are far apart.
         long end = (long)place.Distance + size;
         if (end > int.MaxValue)
         {
-            return;
+            return None;
         }
         for (int run = 0; run < runCount; run++)
         {
@@ -189,14 +215,22 @@ internal sealed class SharedRuns
                 candidate.High = high;
                 candidate.Writes |= writes;
                 candidate.Uses++;
-                return;
+                return run;
             }
         }
-        if (runCount < Limit)
+        if (runCount == Limit)
         {
-            runs[runCount++] = new SharedRun { Origin = place.Origin, Low = place.Distance, High = (int)end, Writes = writes, Uses = 1 };
+            return None;
         }
+        runs[runCount] = new SharedRun { Origin = place.Origin, Low = place.Distance, High = (int)end, Writes = writes, Uses = 1 };
+        return runCount++;
     }
+
+    /// <summary>Whether an instruction is written without the registers in which an access leaves what it has found. A wrong guess costs a probe.</summary>
+    private static bool LeavesScratchAlone(InlineForm form) => form is InlineForm.Nothing or InlineForm.Move or InlineForm.MoveExtended
+        or InlineForm.LoadAddress or InlineForm.Arithmetic or InlineForm.Test or InlineForm.Increment or InlineForm.Negate or InlineForm.Complement
+        or InlineForm.Shift or InlineForm.Multiply or InlineForm.SetCondition or InlineForm.ConditionalMove or InlineForm.Push or InlineForm.Pop
+        or InlineForm.Leave or InlineForm.Jump or InlineForm.JumpIf;
 
     private bool TryPlace(int number, in Instruction i, out Place place)
     {

@@ -1,6 +1,7 @@
 // The stack, the calls of reference handlers, and the branches. A direct branch is a jump of the host that is linked to its target's code once that exists; an indirect
 // one looks its target up in the jump cache, which all share.
 
+using System.Diagnostics;
 using Iced.Intel;
 using Lguest.X86.Execution;
 
@@ -27,19 +28,13 @@ internal sealed unsafe partial class Translator
         }
         hot.Instruction(4, 0xC7, 0, to);
         hot.DoubleWord((int)i.GetImmediate(0));
-        MoveStackPointer(HostOperand.At(GuestEsp, -4));
+        MoveStackPointer(-4);
     }
 
     private void WritePushed(in HostOperand to, HostRegister value)
     {
         hot.Store(to, value);
-        MoveStackPointer(HostOperand.At(GuestEsp, -4));
-    }
-
-    private void MoveStackPointer(in HostOperand address)
-    {
-        BeforeWrite(GuestEsp);
-        hot.LoadAddress(GuestEsp, address);
+        MoveStackPointer(-4);
     }
 
     private void WritePop(in Instruction i)
@@ -49,7 +44,7 @@ internal sealed unsafe partial class Translator
         BeforeWrite(to);
         if (to != GuestEsp)
         {
-            MoveStackPointer(HostOperand.At(GuestEsp, 4));
+            MoveStackPointer(4);
         }
         hot.Load(to, from);
     }
@@ -57,7 +52,7 @@ internal sealed unsafe partial class Translator
     private void WriteLeaveInstruction()
     {
         HostOperand from = FindStack(HostRegister.Rbp, 0, false);
-        MoveStackPointer(HostOperand.At(HostRegister.Rbp, 4));
+        SetStackPointer(HostOperand.At(HostRegister.Rbp, 4));
         BeforeWrite(HostRegister.Rbp);
         hot.Load(HostRegister.Rbp, from);
     }
@@ -133,6 +128,7 @@ internal sealed unsafe partial class Translator
         // SAFETY: the addresses are only kept and subtracted.
         unsafe
         {
+            Debug.Assert(stackBehind == 0, "Nobody behind the branch knows.");
             byte* taken = hot.JumpIf(condition, cold.Cursor);
             if (((target ^ block->Eip) & 0xFFFF_F000) != 0)
             {
@@ -163,7 +159,8 @@ internal sealed unsafe partial class Translator
         HostOperand to = FindStack(GuestEsp, -4, true);
         hot.Instruction(4, 0xC7, 0, to);
         hot.DoubleWord((int)i.NextIP32);
-        MoveStackPointer(HostOperand.At(GuestEsp, -4));
+        MoveStackPointer(-4);
+        SettleStack();
     }
 
     /// <summary>The target of an indirect branch into R10.</summary>
@@ -178,6 +175,7 @@ internal sealed unsafe partial class Translator
         // SAFETY: the address is only subtracted.
         unsafe
         {
+            Debug.Assert(stackBehind == 0, "Nobody behind the branch knows.");
             flags.EnsureSaved();
             hot.Jump(indirectBranch);
         }

@@ -41,13 +41,14 @@ internal sealed unsafe partial class Translator
             }
             flags.BeforeClobber();
             byte* retry = hot.Cursor;
-            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.FloatLive), (int)wanted);
+            hot.ArithmeticImmediate(Alu.Compare, 1, HostOperand.At(Context, ContextLayout.FloatLive), (int)wanted);
             hot.JumpIf(HostCondition.Less, cold.Cursor);
             int record = NewRecord(CodeExit.Float);
             records[record].Retry = (nint)retry + arena.WriteToRun;
             records[record].Units = wanted;
             WriteExit(cold, record, flags.Places);
             unitsLive = wanted;
+            heldRuns.Clear();
         }
     }
 

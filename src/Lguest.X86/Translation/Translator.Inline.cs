@@ -141,6 +141,12 @@ internal sealed unsafe partial class Translator
         }
         if (i.Op1Kind is OpKind.Register or OpKind.Memory)
         {
+            if (IsCopyOfStackPointer(i))
+            {
+                BeforeWrite(register);
+                hot.LoadAddress(register, OnStack(0));
+                return;
+            }
             HostOperand from = i.Op1Kind == OpKind.Memory ? Find(i, size, false) : KeptSource(i.Op1Register);
             BeforeWrite(register);
             hot.Instruction(size, size == 1 ? 0x8A : 0x8B, (int)register, from);
@@ -187,6 +193,10 @@ internal sealed unsafe partial class Translator
 
     private void WriteLoadAddress(in Instruction i)
     {
+        if (WriteStep(i))
+        {
+            return;
+        }
         HostRegister to = Map(i.Op0Register);
         BeforeWrite(to);
         if (i.MemoryBase == Register.None && i.MemoryIndex == Register.None)
@@ -219,6 +229,10 @@ internal sealed unsafe partial class Translator
 
     private void WriteArithmetic(in Instruction i)
     {
+        if (WriteStep(i))
+        {
+            return;
+        }
         int size = Size(i);
         Alu operation = i.Mnemonic switch
         {
@@ -237,7 +251,7 @@ internal sealed unsafe partial class Translator
         {
             HostOperand to = Find(i, size, stores);
             HostRegister from = i.Op1Kind == OpKind.Register ? SourceRegister(i.Op1Register) : HostRegister.None;
-            NativeIf(carries);
+            CarryIf(carries);
             if (from == HostRegister.None)
             {
                 hot.ArithmeticImmediate(operation, size, to, (int)i.GetImmediate(1));
@@ -253,7 +267,7 @@ internal sealed unsafe partial class Translator
         HostOperand right = i.Op1Kind == OpKind.Memory ? Find(i, size, false)
             : immediate ? HostRegister.None : SourceRegister(i.Op1Register);
         HostRegister left = SourceRegister(i.Op0Register);
-        NativeIf(carries);
+        CarryIf(carries);
         if (stores)
         {
             BeforeWrite(left);
@@ -300,6 +314,15 @@ internal sealed unsafe partial class Translator
         }
     }
 
+    /// <summary>The carry flag into the host's register for an instruction that needs, or keeps, no other.</summary>
+    private void CarryIf(bool condition)
+    {
+        if (condition)
+        {
+            flags.EnsureCarry();
+        }
+    }
+
     private void WriteTest(in Instruction i)
     {
         int size = Size(i);
@@ -327,7 +350,7 @@ internal sealed unsafe partial class Translator
         if (i.Op0Kind == OpKind.Memory || size != 4)
         {
             HostOperand operand = Operand(i, 0, size, true);
-            NativeIf(Needed);
+            CarryIf(Needed);
             if (operand.Register != HostRegister.None)
             {
                 BeforeWrite(operand.Register);

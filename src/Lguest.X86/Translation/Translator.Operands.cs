@@ -28,7 +28,8 @@ internal sealed unsafe partial class Translator
     private HostOperand EffectiveAddress(in Instruction i)
     {
         int scale = i.MemoryIndexScale switch { 1 => 0, 2 => 1, 4 => 2, _ => 3 };
-        return HostOperand.At(MapOrNone(i.MemoryBase), MapOrNone(i.MemoryIndex), scale, (int)i.MemoryDisplacement32);
+        int displacement = (int)i.MemoryDisplacement32 + (i.MemoryBase == Register.ESP ? stackBehind : 0);
+        return HostOperand.At(MapOrNone(i.MemoryBase), MapOrNone(i.MemoryIndex), scale, displacement);
     }
 
     /// <summary>The linear address of the memory operand into R10; spoils the host's flags.</summary>
@@ -55,15 +56,12 @@ internal sealed unsafe partial class Translator
     /// <param name="write">It will be written, too.</param>
     private HostOperand Find(in Instruction i, int size, bool write)
     {
-        // SAFETY: the address is only kept.
-        unsafe
+        HostOperand address = EffectiveAddress(i);
+        if (runs.Find(current, in i, size, write, out int offset) is >= 0 and int run && MayShare(run))
         {
-            if (runs.Find(current, in i, size, write, out int offset) is >= 0 and int run && MayShare(run))
-            {
-                return FindShared(run, offset, EffectiveAddress(i), write);
-            }
-            return FindAlone(i, size, write);
+            return FindShared(run, offset, address, write);
         }
+        return IsOnStack(address) && i.MemorySegment is not (Register.FS or Register.GS) ? FindOnStack(address, size, write) : FindAlone(i, size, write);
     }
 
     /// <summary>The same, without help from other accesses: the linear address is in R10.</summary>
@@ -79,7 +77,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Finds the memory at a register.</summary>
+    /// <summary>Finds the memory at a register; the linear address is in R10.</summary>
     private HostOperand FindAt(HostRegister register, int size, bool write)
     {
         // SAFETY: the address is only kept.
@@ -92,59 +90,109 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Finds the memory at ESP or EBP plus a displacement in the stack segment.</summary>
+    /// <summary>Finds four bytes at ESP or EBP plus a displacement in the stack segment.</summary>
     private HostOperand FindStack(HostRegister register, int displacement, bool write)
     {
         // SAFETY: the address is only kept.
         unsafe
         {
+            const int size = 4;
+            HostOperand address = register == GuestEsp ? OnStack(displacement) : HostOperand.At(register, displacement);
             Register32 name = register == GuestEsp ? Register32.Esp : Register32.Ebp;
             if (runs.Find(current, name, displacement, write, out int offset) is >= 0 and int run && MayShare(run))
             {
-                return FindShared(run, offset, HostOperand.At(register, displacement), write);
+                return FindShared(run, offset, address, write);
+            }
+            if (IsOnStack(address))
+            {
+                return FindOnStack(address, size, write);
             }
             flags.BeforeClobber();
             byte* retry = hot.Cursor;
-            hot.LoadAddress(LinearAddress, HostOperand.At(register, displacement));
-            return FindLinear(retry, 4, write);
+            hot.LoadAddress(LinearAddress, address);
+            return FindLinear(retry, size, write);
         }
     }
 
     /// <summary>The soft-TLB's question for the address in R10: does the entry's tag name the page of the operand's last byte?</summary>
     private HostOperand FindLinear(byte* retry, int size, bool write)
     {
-        int record = WriteProbe(retry, size, write, write ? CodeExit.WriteMiss : CodeExit.ReadMiss);
-        records[record].Writes = write;
-        return HostOperand.At(HostBase, LinearAddress);
+        // SAFETY: the address is only kept.
+        unsafe
+        {
+            int record = WriteProbe(retry, size, write, write ? CodeExit.WriteMiss : CodeExit.ReadMiss);
+            records[record].Writes = write;
+            return HostOperand.At(HostBase, LinearAddress);
+        }
     }
 
-    /// <summary>A run can be found here, or has been: whoever comes back behind this instruction must have come past its probe.</summary>
-    private bool MayShare(int run) => runs[run].IsFound || recordCount == firstRecord;
+    private HostOperand FindOnStack(in HostOperand address, int size, bool write)
+    {
+        int record = WriteStackProbe(address, size, write, write ? CodeExit.WriteMiss : CodeExit.ReadMiss);
+        records[record].Writes = write;
+        return HostOperand.At(HostBase, 0);
+    }
+
+    /// <summary>
+    /// A run can be found here, or has been and it is known where: whoever comes back behind this instruction must have come past its probe.
+    /// </summary>
+    private bool MayShare(int run) => runs[run].IsFound ? runs[run].IsKept || heldRuns.TryGet(run, out _) : recordCount == firstRecord;
 
     /// <summary>Finds an operand in a run: the first time by a probe for all of it, then by what that found.</summary>
-    private HostOperand FindShared(int number, int offset, HostOperand address, bool write)
+    private HostOperand FindShared(int number, int offset, in HostOperand address, bool write)
+    {
+        ref SharedRun run = ref runs[number];
+        if (!run.IsFound)
+        {
+            ProbeRun(number, offset, address, write);
+        }
+        if (!heldRuns.TryGet(number, out HostOperand at))
+        {
+            HostRegister pointer = heldRuns.Next;
+            hot.Load(pointer, WordOf(number), 8);
+            at = HostOperand.At(pointer, 0);
+            heldRuns.Hold(number, at);
+        }
+        return at with { Displacement = offset };
+    }
+
+    private static HostOperand WordOf(int run) => HostOperand.At(Context, ContextLayout.Runs + (run * sizeof(ulong)));
+
+    private void ProbeRun(int number, int offset, in HostOperand address, bool write)
     {
         // SAFETY: the address is only kept.
         unsafe
         {
             ref SharedRun run = ref runs[number];
-            HostOperand found = HostOperand.At(Context, ContextLayout.Runs + (number * sizeof(ulong)));
-            if (run.IsFound)
+            HostOperand start = address with { Displacement = address.Displacement - offset };
+            bool onStack = IsOnStack(address);
+            int record;
+            if (onStack)
             {
-                hot.Load(HostBase, found, 8);
-                return HostOperand.At(HostBase, offset);
+                record = WriteStackProbe(start, run.High - run.Low, run.Writes, CodeExit.RunMiss);
             }
-            flags.BeforeClobber();
-            byte* retry = hot.Cursor;
-            hot.LoadAddress(LinearAddress, address with { Displacement = address.Displacement - offset });
-            int record = WriteProbe(retry, run.High - run.Low, run.Writes, CodeExit.RunMiss);
+            else
+            {
+                flags.BeforeClobber();
+                byte* retry = hot.Cursor;
+                hot.LoadAddress(LinearAddress, start);
+                record = WriteProbe(retry, run.High - run.Low, run.Writes, CodeExit.RunMiss);
+            }
             records[record].Offset = (ushort)offset;
             records[record].Writes = write;
-            // The operand itself does not wait for the sum.
-            hot.LoadAddress(Temporary, HostOperand.At(HostBase, LinearAddress), 8);
-            hot.Store(found, Temporary, 8);
+            HostOperand at = onStack ? HostOperand.At(HostBase, 0) : HostOperand.At(HostBase, LinearAddress);
+            if (run.WantsWord)
+            {
+                if (!onStack)
+                {
+                    hot.LoadAddress(HostBase, at, 8);
+                    at = HostOperand.At(HostBase, 0);
+                }
+                hot.Store(WordOf(number), HostBase, 8);
+                run.IsKept = true;
+            }
             run.IsFound = true;
-            return HostOperand.At(HostBase, LinearAddress, 0, offset);
+            heldRuns.Hold(number, at);
         }
     }
 
@@ -152,31 +200,46 @@ internal sealed unsafe partial class Translator
     /// <returns>Number of the record of a miss.</returns>
     private int WriteProbe(byte* retry, int size, bool write, CodeExit miss)
     {
-        // SAFETY: the addresses are only kept and subtracted. The code reads an entry of the soft-TLB, whose index it has cut to size.
+        // SAFETY: the addresses are only kept and subtracted.
         unsafe
         {
-            const int pageMask = ~0xFFF;
-            int entryMask = (SoftTlb.Entries - 1) << 4;
-            hot.Move(HostBase, LinearAddress);
-            if (size == 1)
-            {
-                hot.Move(Temporary, LinearAddress);
-            }
-            else
-            {
-                hot.LoadAddress(Temporary, HostOperand.At(LinearAddress, size - 1));
-            }
-            hot.ShiftRight(HostBase, 8);
-            hot.ArithmeticImmediate(Alu.And, 4, Temporary, pageMask);
-            hot.ArithmeticImmediate(Alu.And, 4, HostBase, entryMask);
-            hot.Arithmetic(Alu.Compare, 4, Temporary, HostOperand.At(Tlb, HostBase, 0, write ? TlbEntry.WriteTagOffset : 0));
+            hot.LoadAddress(Temporary, HostOperand.At(LinearAddress, size - 1));
+            WriteQuestion(write);
             hot.JumpIf(HostCondition.NotEqual, cold.Cursor);
+            hot.Load(HostBase, HostOperand.At(Tlb, HostBase, 0, TlbEntry.AddendOffset), 8);
+            cold.Call(write ? findWritableVictim : findReadableVictim);
+            cold.JumpIf(HostCondition.Equal, retry);
+            return WriteMiss(retry, size, write, miss);
+        }
+    }
+
+    /// <summary>
+    /// For the address in R10, and that of the last byte in R15: R11 becomes the number of its entry in the soft-TLB, times sixteen, R15 the page
+    /// that this should name, and "equal" says that it does.
+    /// </summary>
+    private void WriteQuestion(bool write)
+    {
+        const int pageMask = ~0xFFF;
+        int entryMask = (SoftTlb.Entries - 1) << 4;
+        hot.Move(HostBase, LinearAddress);
+        hot.ShiftRight(HostBase, 8);
+        hot.ArithmeticImmediate(Alu.And, 4, Temporary, pageMask);
+        hot.ArithmeticImmediate(Alu.And, 4, HostBase, entryMask);
+        hot.Arithmetic(Alu.Compare, 4, Temporary, HostOperand.At(Tlb, HostBase, 0, TagOffset(write)));
+    }
+
+    private static int TagOffset(bool write) => write ? TlbEntry.WriteTagOffset : 0;
+
+    /// <summary>Writes, at the cold cursor, the way out of a probe that found nothing.</summary>
+    private int WriteMiss(byte* retry, int size, bool write, CodeExit miss)
+    {
+        // SAFETY: the addresses are only kept and subtracted.
+        unsafe
+        {
             int record = NewRecord(miss);
             records[record].Size = (ushort)size;
             records[record].ProbeWrites = write;
             records[record].Retry = (nint)retry + arena.WriteToRun;
-            cold.Call(write ? findWritableVictim : findReadableVictim);
-            cold.JumpIf(HostCondition.Equal, retry);
             if (miss == CodeExit.RunMiss)
             {
                 WriteRunMiss(record);
@@ -185,7 +248,6 @@ internal sealed unsafe partial class Translator
             {
                 WriteExit(cold, record, flags.Places);
             }
-            hot.Load(HostBase, HostOperand.At(Tlb, HostBase, 0, TlbEntry.AddendOffset), 8);
             return record;
         }
     }

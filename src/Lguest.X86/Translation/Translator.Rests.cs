@@ -71,6 +71,7 @@ internal sealed unsafe partial class Translator
             {
                 flags.Recover(cold);
             }
+            WriteSettled(cold);
             int number = superblock.NumberAt(current);
             rests[restCount++] = new Rest
             {
@@ -110,6 +111,7 @@ internal sealed unsafe partial class Translator
                     continue;
                 }
                 flags.Begin(FlagPlaces.Saved);
+                stackBehind = 0;
                 BeginFloat();
                 WriteInstructions(rest.First);
             }

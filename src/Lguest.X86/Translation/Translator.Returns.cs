@@ -108,7 +108,8 @@ internal sealed unsafe partial class Translator
     {
         HostOperand from = FindStack(GuestEsp, 0, false);
         int released = i.OpCount == 1 ? i.Immediate16 : 0;
-        MoveStackPointer(HostOperand.At(GuestEsp, 4 + released));
+        MoveStackPointer(4 + released);
+        SettleStack();
         hot.Load(LinearAddress, from);
         flags.EnsureSaved();
         hot.Byte(0xC3);

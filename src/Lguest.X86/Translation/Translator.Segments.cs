@@ -32,7 +32,7 @@ internal sealed unsafe partial class Translator
         WriteLoadSegment((SegmentName)(i.Op0Register - Register.ES), i.Mnemonic == Mnemonic.Pop, i.NextIP32);
         if (i.Mnemonic == Mnemonic.Pop)
         {
-            MoveStackPointer(HostOperand.At(GuestEsp, 4));
+            MoveStackPointer(4);
         }
     }
 
@@ -112,7 +112,6 @@ internal sealed unsafe partial class Translator
     private void WritePushSegment(in Instruction i)
     {
         HostOperand to = FindStack(GuestEsp, -4, true);
-        BeforeWrite(GuestEsp);
         hot.Instruction(4, 0x0FB7, (int)Temporary, HostOperand.At(Context, ContextLayout.Segment(i.Op0Register - Register.ES).Selector));
         WritePushed(to, Temporary);
     }

@@ -87,7 +87,7 @@ internal sealed unsafe partial class Translator
             hot.ArithmeticImmediate(Alu.And, 4, Temporary, 1);
             hot.Arithmetic(Alu.Or, 4, HostRegister.Rax, Temporary);
             flags.Begin(FlagPlaces.Saved);
-            MoveStackPointer(HostOperand.At(GuestEsp, 4));
+            MoveStackPointer(4);
         }
     }
 }

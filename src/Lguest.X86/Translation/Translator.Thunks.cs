@@ -21,6 +21,8 @@ internal sealed unsafe partial class Translator
 
     private byte* findReadableVictim;
     private byte* findWritableVictim;
+    private byte* findReadableStack;
+    private byte* findWritableStack;
     private delegate* unmanaged<EngineContext*, nint, int> enter;
     private delegate* unmanaged<EngineContext*, void> loadX87;
     private delegate* unmanaged<EngineContext*, void> storeX87;
@@ -37,6 +39,8 @@ internal sealed unsafe partial class Translator
                 : address == (nint)findDescriptor ? "find descriptor"
                 : address == (nint)findReadableVictim ? "find readable victim"
                 : address == (nint)findWritableVictim ? "find writable victim"
+                : address == (nint)findReadableStack ? "find readable stack"
+                : address == (nint)findWritableStack ? "find writable stack"
                 : null;
         }
     }
@@ -77,9 +81,13 @@ internal sealed unsafe partial class Translator
             arena.Align();
             WriteFindDescriptor();
             arena.Align();
-            findReadableVictim = WriteFindVictim(0);
+            findReadableVictim = WriteFindVictim(TagOffset(write: false));
             arena.Align();
-            findWritableVictim = WriteFindVictim(TlbEntry.WriteTagOffset);
+            findWritableVictim = WriteFindVictim(TagOffset(write: true));
+            arena.Align();
+            findReadableStack = WriteFindStack(write: false);
+            arena.Align();
+            findWritableStack = WriteFindStack(write: true);
         }
     }
 
@@ -133,7 +141,7 @@ internal sealed unsafe partial class Translator
             const int moveUnaligned = 0x0F10;
             const int loadControl = 2;
             const int storeControl = 3;
-            hot.ArithmeticImmediate(Alu.Compare, 4, HostOperand.At(Context, ContextLayout.FloatLive), (int)FloatUnits.X87AndSse);
+            hot.ArithmeticImmediate(Alu.Compare, 1, HostOperand.At(Context, ContextLayout.FloatLive), (int)FloatUnits.X87AndSse);
             byte* toEnd = hot.JumpIf(HostCondition.NotEqual, hot.Cursor);
             for (int i = 0; i < 8; i++)
             {

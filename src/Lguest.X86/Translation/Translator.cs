@@ -49,6 +49,7 @@ internal sealed unsafe partial class Translator : IDisposable
     private readonly Emitter cold;
     private readonly FlagTracker flags;
     private readonly SharedRuns runs = new();
+    private readonly HeldRuns heldRuns;
     private readonly HostMemory jumpCacheMemory = new((nuint)(JumpCacheEntry.Count * sizeof(JumpCacheEntry)));
     private readonly Superblock superblock = new();
     private readonly bool[] neededAfter = new bool[Superblock.MaximumInstructions];
@@ -86,6 +87,7 @@ internal sealed unsafe partial class Translator : IDisposable
         hot = arena.Hot;
         cold = arena.Cold;
         flags = new FlagTracker(hot);
+        heldRuns = new HeldRuns(hot);
         WriteThunks();
         arena.KeepWhatIsThere();
     }
@@ -143,6 +145,8 @@ internal sealed unsafe partial class Translator : IDisposable
             FlagPlaces start = StartingPlaces();
             WriteDoors(start);
             flags.Begin(start);
+            heldRuns.Clear();
+            stackBehind = 0;
             BeginFloat();
             int number = 0;
             do
@@ -256,7 +260,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the block is only kept; the instruction is one of those that Translate was given.
         unsafe
         {
-            return Add(new ExitRecord { Kind = kind, Instruction = (byte)(current - blockStart), Block = block, Units = unitsLive, TouchesFloat = touchesFloat });
+            return Add(new ExitRecord { Kind = kind, Instruction = (byte)(current - blockStart), Block = block, Units = unitsLive, TouchesFloat = touchesFloat, BehindAtRetry = (short)stackBehind });
         }
     }
 
@@ -287,6 +291,7 @@ internal sealed unsafe partial class Translator : IDisposable
             {
                 flags.Recover(emitter);
             }
+            WriteSettled(emitter);
             bool saved = (places & (FlagPlaces.Saved | FlagPlaces.Native)) == FlagPlaces.Saved;
             WriteExit(emitter, record, saved ? exitWithSavedFlags : exitWithNativeFlags);
         }
@@ -312,6 +317,7 @@ internal sealed unsafe partial class Translator : IDisposable
             {
                 WritePoll();
             }
+            SettleStackFor(i);
             touchesFloat = InlineFloat.Touches(i);
             firstRecord = recordCount;
             bool ends = false;
@@ -327,7 +333,13 @@ internal sealed unsafe partial class Translator : IDisposable
             for (int record = firstRecord; record < recordCount && !ends; record++)
             {
                 // Behind the instruction the code would count on the run that was not found.
-                records[record].Next = records[record].Kind == CodeExit.RunMiss ? 0 : (nint)hot.Cursor + arena.WriteToRun;
+                bool comesBack = records[record].Kind is not (CodeExit.RunMiss or CodeExit.Attention);
+                records[record].Next = comesBack ? (nint)hot.Cursor + arena.WriteToRun : 0;
+                records[record].BehindAtNext = (short)stackBehind;
+                if (comesBack)
+                {
+                    heldRuns.Clear();
+                }
             }
             return ends;
         }
@@ -346,7 +358,11 @@ internal sealed unsafe partial class Translator : IDisposable
     }
 
     /// <summary>Goes on at a known address, by a jump that can be linked.</summary>
-    private void WriteEdge(uint target) => WriteEdge(hot, target, flags.Places);
+    private void WriteEdge(uint target)
+    {
+        SettleStack();
+        WriteEdge(hot, target, flags.Places);
+    }
 
     private void WriteEdge(Emitter emitter, uint target, FlagPlaces places, bool call = false)
     {

@@ -56,6 +56,8 @@ public sealed class EmitterTests
         Assert.Equal((Mnemonic.Mov, Register.R15D, 0x8000_0000u), (move.Mnemonic, move.Op0Register, move.Immediate32));
         Instruction shift = Single(e => e.Shift(5, HostRegister.R11, 8));
         Assert.Equal((Mnemonic.Shr, Register.R11D, 8), (shift.Mnemonic, shift.Op0Register, shift.Immediate8));
+        Instruction bit = Single(e => e.BitTest(HostRegister.Rax, 8));
+        Assert.Equal((Mnemonic.Bt, Register.EAX, 8), (bit.Mnemonic, bit.Op0Register, bit.Immediate8));
     }
 
     [Fact]

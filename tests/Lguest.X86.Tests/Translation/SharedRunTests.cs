@@ -104,7 +104,7 @@ public sealed class SharedRunTests : IDisposable
     /// <summary>A loop of a block that leaves EBX, EBP and ESP where they were, if nothing faults.</summary>
     private static byte[] Program(Random random)
     {
-        int steps = random.Next(2, 14);
+        int steps = random.Next(2, 20);
         return Oracles.TestMachine.Assemble(
             a =>
             {
@@ -155,7 +155,7 @@ public sealed class SharedRunTests : IDisposable
     {
         AssemblerRegister32 register = Free[random.Next(Free.Length)];
         int near = random.Next(-60, 60);
-        switch (random.Next(24))
+        switch (random.Next(43))
         {
             case 0 or 1: a.push(register); break;
             case 2 or 3: a.pop(register); break;
@@ -176,8 +176,42 @@ public sealed class SharedRunTests : IDisposable
             case 20: a.cmp(__byte_ptr[ebx + near], dl); break;
             case 21: a.setb(__byte_ptr[ebx + near]); break;
             case 22: a.mov(register, ebx); break;
+            case 23: a.lea(esp, __[esp + (random.Next(-2, 3) * 4)]); break;
+            case 24: a.add(esp, random.Next(-2, 3) * 4); a.adc(register, near); break;
+            case 25: a.sub(esp, random.Next(-1, 2) * 4); a.setc(dl); break;
+            case 26: a.add(esp, random.Next(0, 2) * 0x1_0000); a.sub(esp, random.Next(0, 2) * 0x1_0000); break;
+            case 27: a.mov(register, esp); break;
+            case 28: a.lea(register, __[esp + near]); break;
+            case 29: a.push(esp); a.pop(register); break;
+            case 30: a.cmp(esp, ebx); a.push(register); break;
+            case 31: a.mov(ebp, esp); a.push(register); a.leave(); break;
+            case 32: a.fld(__dword_ptr[esp + near]); a.fstp(__dword_ptr[esp + 8]); break;
+            case 33: a.movups(xmm1, __[esp + near]); a.movups(__[esp - 16], xmm1); break;
+            case 34: a.push(__dword_ptr[esp + near]); break;
+            case 35: a.pop(__dword_ptr[esp + near]); break;
+            case 36: a.and(esp, -4); break;
+            case 37: a.inc(esp); a.dec(esp); break;
+            case 38: a.pushfd(); a.pop(register); break;
+            case 39: a.push(ds); a.pop(es); break;
+            case 40: WriteCall(a); break;
+            case 41: a.mov(__dword_ptr[ebx + near], register); a.fnstcw(__word_ptr[ebx + near]); break;
             default: a.rdtsc(); break;
         }
+    }
+
+    /// <summary>A call over a return that nobody else comes to.</summary>
+    private static void WriteCall(Assembler a)
+    {
+        Label function = a.CreateLabel();
+        Label behind = a.CreateLabel();
+        a.call(function);
+        a.jmp(behind);
+        a.Label(ref function);
+        a.push(edx);
+        a.lea(esp, __[esp + 4]);
+        a.ret();
+        a.Label(ref behind);
+        a.nop();
     }
 
     private static string Run(SystemMachine m, byte[] code, uint[] registers, byte[] contents, uint low, uint high)
