@@ -203,12 +203,12 @@ public sealed unsafe partial class Processor
 
         bool gate32 = (type & 8) != 0;
         uint handler = gate32 ? GateOffset(gate) : low & 0xFFFF;
-        Segment codeSegment = code.ToSegment((ushort)((selector & 0xFFFC) | ring));
-        if (handler > codeSegment.Limit)
+        ushort codeSelector = (ushort)((selector & 0xFFFC) | ring);
+        if (handler > code.ToSegment(codeSelector).Limit)
         {
             throw Fault(Vector.GeneralProtection, external);
         }
-        MarkAccessed(code, selector);
+        Segment codeSegment = MarkAccessed(code, selector).ToSegment(codeSelector);
         int from = state->PrivilegeLevel;
         PushInterruptFrame(ring, gate32 ? 4 : 2, returnEip, pushError ? errorCode : null, external);
         KeepX87Selectors();

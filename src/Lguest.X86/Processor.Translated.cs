@@ -324,7 +324,7 @@ public sealed unsafe partial class Processor
     }
 
     /// <summary>Status flags as LAHF and SETO would leave them.</summary>
-    private static uint PackFlags(uint flags) => ((flags & 0xFF) << 8) | ((flags & Eflags.Overflow) != 0 ? SavedOverflow : 0);
+    private static uint PackFlags(uint flags) => ((flags & Eflags.Status & 0xFF) << 8) | ((flags & Eflags.Overflow) != 0 ? SavedOverflow : 0);
 
     /// <summary>Leaves nothing of the Guest's state in the host's registers or in their form.</summary>
     private void BringHome(Translator code)

@@ -31,7 +31,7 @@ internal sealed partial class PseudoTerminal : IDisposable
 
         FirstAttributes = Attributes;
         // A shell lets what it starts in the background ignore two signals of the keyboard. A terminal's programs do not.
-        string[] session = ["--default-signal=INT,QUIT", "setsid", "sh", "-c", "exec \"$@\" <>\"$0\" >&0 2>&1", terminal];
+        string[] session = ["--default-signal=HUP,INT,QUIT", "setsid", "sh", "-c", "exec \"$@\" <>\"$0\" >&0 2>&1", terminal];
         Process = Process.Start(new ProcessStartInfo("env", [.. session, .. command])
         {
             Environment = { ["TERM"] = "xterm" },

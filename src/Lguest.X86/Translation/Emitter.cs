@@ -58,7 +58,10 @@ internal sealed unsafe class Emitter
     /// <summary>Where the next byte goes.</summary>
     public byte* Cursor { get; set; }
 
-    /// <summary>Registers, by the bit of their number, that instructions have named other than in addresses since this was set; after a call all.</summary>
+    /// <summary>
+    /// Registers, by the bit of their number, that instructions have named other than in addresses since this was set; after a call all. What is written
+    /// byte by byte says nothing, and must leave R10 and R11 alone.
+    /// </summary>
     public uint Used { get; set; }
 
     public void Byte(int value)

@@ -128,7 +128,7 @@ internal sealed unsafe partial class Translator
         // SAFETY: the addresses are only kept and subtracted.
         unsafe
         {
-            Debug.Assert(stackBehind == 0, "Nobody behind the branch knows.");
+            Debug.Assert(stackBehind == 0, "Nobody there knows.");
             byte* taken = hot.JumpIf(condition, cold.Cursor);
             if (((target ^ block->Eip) & 0xFFFF_F000) != 0)
             {
@@ -175,7 +175,7 @@ internal sealed unsafe partial class Translator
         // SAFETY: the address is only subtracted.
         unsafe
         {
-            Debug.Assert(stackBehind == 0, "Nobody behind the branch knows.");
+            Debug.Assert(stackBehind == 0, "Nobody there knows.");
             flags.EnsureSaved();
             hot.Jump(indirectBranch);
         }

@@ -144,7 +144,8 @@ internal sealed unsafe partial class Translator
             cold.LoadAddress(Temporary, HostOperand.At(LinearAddress, size - 1));
             cold.Call(write ? findWritableStack : findReadableStack);
             cold.JumpIf(HostCondition.Equal, hot.Cursor);
-            hot.Used |= cold.Used;
+            // Who comes from there has found R10 and R11 anew.
+            hot.Used = uint.MaxValue;
             return WriteMiss(retry, size, write, miss);
         }
     }

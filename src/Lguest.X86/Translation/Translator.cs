@@ -12,6 +12,7 @@
 // other door puts the flags right. When the bytes that a block came from change, or its memory is needed for others, every jump to it is
 // turned back into what it was before it was linked: an exit to C#. :*
 
+using System.Diagnostics;
 using Iced.Intel;
 using Lguest.Platform;
 using Lguest.X86.Execution;
@@ -35,13 +36,13 @@ internal sealed unsafe partial class Translator : IDisposable
     /// <summary>More exits than one translation can have.</summary>
     private const int RecordsOfBlock = 1024;
 
-    // The longest code of a block is that of 64 pushes from FS, some 9 KiB, the most exits have 64 loads of segment registers, 250. As long as no more
-    // than this is used there is room for two: the block that comes next, and one behind it to which it leads without a jump.
+    // The longest code of a block is that of 64 times POP FS, some 11 KiB of it cold, and it has the most exits, 250. As long as no more than this is
+    // used there is room for two: the block that comes next, and one behind it to which it leads without a jump.
     private const int BytesBeforeLastBlocks = 12 * 1024;
     private const int RecordsBeforeLastBlocks = 480;
 
     // And here for one.
-    private const int BytesBeforeLastRest = 22 * 1024;
+    private const int BytesBeforeLastRest = 20 * 1024;
     private const int RecordsBeforeLastRest = 740;
 
     private readonly CodeArena arena;
@@ -333,7 +334,7 @@ internal sealed unsafe partial class Translator : IDisposable
             for (int record = firstRecord; record < recordCount && !ends; record++)
             {
                 // Behind the instruction the code would count on the run that was not found.
-                bool comesBack = records[record].Kind is not (CodeExit.RunMiss or CodeExit.Attention);
+                bool comesBack = records[record].Kind != CodeExit.RunMiss;
                 records[record].Next = comesBack ? (nint)hot.Cursor + arena.WriteToRun : 0;
                 records[record].BehindAtNext = (short)stackBehind;
                 if (comesBack)
@@ -369,6 +370,7 @@ internal sealed unsafe partial class Translator : IDisposable
         // SAFETY: the addresses are only kept and subtracted.
         unsafe
         {
+            Debug.Assert(stackBehind == 0, "Nobody there knows.");
             if (((target ^ block->Eip) & 0xFFFF_F000) != 0)
             {
                 WriteEdgeAcrossPages(emitter, target, places, call);

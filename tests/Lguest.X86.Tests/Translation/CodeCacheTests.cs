@@ -133,6 +133,65 @@ public sealed class CodeCacheTests
         Assert.All(counts, count => Assert.InRange(count.Held, 1, (256 << 10) / 300));
     }
 
+    /// <summary>The most code that comes before the last rest, and the longest rest behind it.</summary>
+    [Fact]
+    public void TheLongestRestFitsBehindTheLongestBlocks()
+    {
+        const int turns = 100;
+        const uint stack = 0x20_0000;
+        using var machine = new SystemMachine(codeCacheBytes: 1 << 20, translateAfter: turns + 1);
+        Assert.SkipWhen(Differential.TestSettings.Engine is "interpreter" or "unchained", "no superblocks in this run");
+        for (uint i = 0; i < 0x400; i += 4)
+        {
+            machine.Memory.Write(stack + i, (uint)SystemMachine.Data0);
+        }
+        byte vector = machine.Run(a =>
+        {
+            Label top = a.CreateLabel();
+            Label second = a.CreateLabel();
+            a.mov(ebp, turns);
+            a.mov(ebx, stack + 0xFFC);
+            a.Label(ref top);
+            WriteLoads(a);
+            a.mov(esp, stack);
+            a.jmp(second);
+            // Two accesses across a page border.
+            a.Label(ref second);
+            a.mov(__dword_ptr[ebx], eax);
+            a.mov(__dword_ptr[ebx + 4], eax);
+            WriteLoads(a);
+            a.mov(esp, stack);
+            a.dec(ebp);
+            a.jnz(top);
+            a.mov(esp, SystemMachine.Stack);
+            a.@int(SystemMachine.Done);
+        });
+        Assert.Equal(SystemMachine.Done, vector);
+        machine.State.Eip = SystemMachine.Code + 10;
+        // SAFETY: the block and its code are the machine's.
+        unsafe
+        {
+            Block* head = machine.Processor.FindBlock(null);
+            head->MissesRuns = true;
+            Translator translator = machine.Processor.Translator!;
+            translator.Arena.Begin();
+            byte* cold = translator.Arena.Cold.Cursor;
+            translator.Translate(head);
+            Assert.Equal(2, translator.Superblock.Count);
+            Assert.InRange(translator.Arena.Cold.Cursor - cold, 20 << 10, CodeArena.LargestBlock);
+        }
+    }
+
+    /// <summary>As many as fit into a block, behind flags that each of their exits has to calculate.</summary>
+    private static void WriteLoads(Assembler a)
+    {
+        a.add(eax, 0x1234_5678);
+        for (int i = 0; i < 61; i++)
+        {
+            a.pop(fs);
+        }
+    }
+
     /// <summary>Blocks of the instructions that take most code and most exits, one behind the other, in a loop.</summary>
     [Fact]
     public void TheLargestTranslationFitsItsRoom()

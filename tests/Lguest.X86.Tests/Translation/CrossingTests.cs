@@ -61,6 +61,51 @@ public sealed class CrossingTests
         Assert.Equal((SystemMachine.Code + 2, (uint)SystemMachine.Code3, (uint)Calls - 1), (m.Frame(0), m.Frame(1), m[Register32.Ecx]));
     }
 
+    /// <summary>Flags that do not exist are not there, whatever the frame says, and what always is always is.</summary>
+    [Fact]
+    public void AFrameBringsNoFlagsThatDoNotExist()
+    {
+        const int reserved = 0x8028;
+        using var m = new SystemMachine(paging: true);
+        m.SetGate(SystemCall, SystemMachine.Code0, Kernel, dpl: 3);
+        m.Assemble(Kernel, static a =>
+        {
+            a.xor(__dword_ptr[esp + 8], reserved | (int)Eflags.AlwaysOne);
+            a.iretd();
+        });
+        m.Enter(3);
+        byte vector = m.Run(static a =>
+        {
+            Label again = a.CreateLabel();
+            a.mov(ecx, Calls);
+            a.Label(ref again);
+            a.@int(SystemCall);
+            a.pushfd();
+            a.pop(eax);
+            a.xor(eax, (int)Eflags.AlwaysOne);
+            a.or(ebx, eax);
+            a.dec(ecx);
+            a.jnz(again);
+            a.@int(SystemMachine.Done);
+        });
+        Assert.Equal(SystemMachine.Done, vector);
+        Assert.Equal(0u, m[Register32.Ebx] & (reserved | Eflags.AlwaysOne));
+    }
+
+    /// <summary>A kernel clears the mark that its code segment was loaded: the next way in sets it, in the table and in the register.</summary>
+    [Fact]
+    public void AWayInMarksItsCodeSegment()
+    {
+        const uint accessed = 0x100;
+        using var m = new SystemMachine(paging: true);
+        m.SetGate(SystemCall, SystemMachine.Code0, Kernel, dpl: 3);
+        m.Assemble(Kernel, static a => a.hlt());
+        m.SetDescriptor(SystemMachine.Code0, 0, 0xFFFFF, 0x9A, 0xC);
+        m.Enter(3);
+        Assert.Equal(SystemMachine.Done, m.Run(static a => a.@int(SystemCall)));
+        Assert.Equal((accessed, 0x9B), (m.State.Segments[(int)SegmentName.CS].Attributes & accessed, m.AccessByte(SystemMachine.Code0)));
+    }
+
     private static string Run(Engine engine, int ring, int seed)
     {
         var random = new Random(seed);
