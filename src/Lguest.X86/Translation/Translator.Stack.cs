@@ -3,6 +3,9 @@
 // has the translator: it knows all steps when it writes the code. R9 stays behind, every address is written with the distance added, and
 // R9 catches up in one step where somebody else wants to see it: at a branch, at an instruction that uses ESP as a number, and in the cold
 // code of an exit. When C# sends the Guest back into the middle of a superblock, it takes the distance off again.
+//
+// And most of what a program touches is on its stack, all in one page for a while. So that page has an entry of its own in the soft-TLB, and what
+// is found by ESP asks there first: is the distance from the page's start less than a page? One comparison answers for the page and its end.
 
 using Iced.Intel;
 using Lguest.X86.Memory;
