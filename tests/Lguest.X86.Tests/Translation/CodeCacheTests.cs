@@ -139,12 +139,7 @@ public sealed class CodeCacheTests
     {
         const int turns = 100;
         const uint stack = 0x20_0000;
-        using var machine = new SystemMachine(codeCacheBytes: 1 << 20, translateAfter: turns + 1);
-        Assert.SkipWhen(Differential.TestSettings.Engine is "interpreter" or "unchained", "no superblocks in this run");
-        for (uint i = 0; i < 0x400; i += 4)
-        {
-            machine.Memory.Write(stack + i, (uint)SystemMachine.Data0);
-        }
+        using SystemMachine machine = MachineWithSelectors(stack, turns);
         byte vector = machine.Run(a =>
         {
             Label top = a.CreateLabel();
@@ -182,6 +177,18 @@ public sealed class CodeCacheTests
         }
     }
 
+    /// <summary>A machine whose stack holds selectors, and which has not yet translated a loop of so many turns.</summary>
+    private static SystemMachine MachineWithSelectors(uint stack, int turns)
+    {
+        Assert.SkipWhen(Differential.TestSettings.Engine is "interpreter" or "unchained", "no superblocks in this run");
+        var machine = new SystemMachine(codeCacheBytes: 1 << 20, translateAfter: turns + 1);
+        for (uint i = 0; i < 0x400; i += 4)
+        {
+            machine.Memory.Write(stack + i, (uint)SystemMachine.Data0);
+        }
+        return machine;
+    }
+
     /// <summary>As many as fit into a block, behind flags that each of their exits has to calculate.</summary>
     private static void WriteLoads(Assembler a)
     {
@@ -198,12 +205,7 @@ public sealed class CodeCacheTests
     {
         const int turns = 100;
         const uint stack = 0x20_0000;
-        using var machine = new SystemMachine(codeCacheBytes: 1 << 20, translateAfter: turns + 1);
-        Assert.SkipWhen(Differential.TestSettings.Engine is "interpreter" or "unchained", "no superblocks in this run");
-        for (uint i = 0; i < 0x400; i += 4)
-        {
-            machine.Memory.Write(stack + i, (uint)SystemMachine.Data0);
-        }
+        using SystemMachine machine = MachineWithSelectors(stack, turns);
         byte vector = machine.Run(a =>
         {
             Label top = a.CreateLabel();
